@@ -1,0 +1,3 @@
+module github.com/redial-dev/redial
+
+go 1.26.0

@@ -1,0 +1,103 @@
+package failure
+
+import (
+	"strings"
+	"time"
+
+	"github.com/redial-dev/redial/instrument/event"
+)
+
+// Evidence is what is known of a lost transport.
+type Evidence struct {
+	// Disconnect is gRPC's own word, the label grpc.disconnect_error of gRFC A94; empty where gRPC said nothing.
+	Disconnect string
+	// RPC is the text of an error that killed one of the transport's RPCs, or empty.
+	RPC string
+	// TCP is what the kernel knew at the loss, or nil.
+	TCP *event.TCP
+}
+
+const goAway = "GOAWAY "
+
+// quietForKeepalive is the shortest silence after which grpc-go's keepalive can close a connection: it raises a
+// client's keepalive time to 10 s at least. A second is left for the kernel's clock and rounding.
+const quietForKeepalive = 9 * time.Second
+
+// Cause returns why a transport was lost. It answers unknown where the evidence does not tell.
+func (e Evidence) Cause() event.Cause {
+	if e.GoAwayCode() != "" {
+		return e.goAwayCause()
+	}
+	switch e.Disconnect {
+	case "connection reset", "connection aborted":
+		return event.CauseConnectionReset
+	case "connection timed out":
+		return event.CauseTimedOut
+	}
+	switch {
+	case strings.Contains(e.RPC, "keepalive ping failed"):
+		return event.CauseKeepaliveTimeout
+	case strings.Contains(e.RPC, "connection reset by peer"), strings.Contains(e.RPC, "broken pipe"):
+		return event.CauseConnectionReset
+	case strings.Contains(e.RPC, "connection timed out"):
+		return event.CauseTimedOut
+	case strings.Contains(e.RPC, "EOF"):
+		return event.CausePeerClosed
+	case strings.Contains(e.RPC, "PROTOCOL_ERROR"), strings.Contains(e.RPC, "FRAME_SIZE_ERROR"),
+		strings.Contains(e.RPC, "connection error: FLOW_CONTROL_ERROR"), strings.Contains(e.RPC, "COMPRESSION_ERROR"):
+		return event.CauseProtocolError
+	}
+	return e.socketCause()
+}
+
+// goAwayCause tells keepalive's punishment from other GOAWAYs. gRFC A8 makes it ENHANCE_YOUR_CALM with the debug
+// data "too_many_pings"; the data is known only where an RPC was killed, so without it the code has to do.
+func (e Evidence) goAwayCause() event.Cause {
+	debug := e.GoAwayDebugData()
+	if debug == "too_many_pings" || debug == "" && e.GoAwayCode() == "ENHANCE_YOUR_CALM" {
+		return event.CauseTooManyPings
+	}
+	return event.CauseGoAway
+}
+
+// socketCause reads the kernel's view: after the peer's FIN a socket is in CLOSE_WAIT; one that is still
+// ESTABLISHED was given up from this side, by keepalive after a silence, or because the peer broke the protocol.
+func (e Evidence) socketCause() event.Cause {
+	if e.TCP == nil {
+		return event.CauseUnknown
+	}
+	switch e.TCP.State {
+	case "CLOSE_WAIT":
+		return event.CausePeerClosed
+	case "CLOSE":
+		return event.CauseConnectionReset
+	case "ESTABLISHED":
+		if e.TCP.Idle >= quietForKeepalive {
+			return event.CauseKeepaliveTimeout
+		}
+	}
+	return event.CauseUnknown
+}
+
+// GoAwayCode returns the HTTP/2 error code of a GOAWAY, or "".
+func (e Evidence) GoAwayCode() string {
+	if code, ok := strings.CutPrefix(e.Disconnect, goAway); ok {
+		return code
+	}
+	return ""
+}
+
+// GoAwayDebugData returns the debug data of a GOAWAY as grpc-go quotes it in the errors of the RPCs that it killed,
+// or "".
+func (e Evidence) GoAwayDebugData() string {
+	_, data, ok := strings.Cut(e.RPC, "debug data: ")
+	if !ok {
+		return ""
+	}
+	if quoted, ok := strings.CutPrefix(data, `"`); ok {
+		data, _, _ = strings.Cut(quoted, `"`)
+		return data
+	}
+	data, _, _ = strings.Cut(data, ",")
+	return data
+}

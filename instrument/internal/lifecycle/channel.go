@@ -1,0 +1,138 @@
+// Package lifecycle is the state machine that turns what grpc-go's hooks report into events. It is pure: it has no
+// goroutine, no clock, no lock and no knowledge of gRPC or OpenTelemetry. Its inputs are method calls that carry
+// their own time, its outputs go to one function.
+//
+// One [Channel] holds the [Policy] instances of a ClientConn (pick_first, as a rule), these hold endpoints, these
+// hold a [Subchannel] for each address, and a subchannel has at most one live [Transport]:
+//
+//	endpoint     idle ──► episode ──────────────────────────► ready ──► lost ──► episode (redial) ...
+//	                        │                                   ▲
+//	subchannel              └► attempt ──► failed ──► backoff   │
+//	                            ▲                        │      │
+//	                            └────────────────────────┘      │
+//	attempt                 dial ──► handshake ──► settings ────┘
+//	transport                                   up ──► ready ──► down ──► gone, its RPCs done: ended
+//
+// A Channel and all that belongs to it must be used by one goroutine at a time.
+package lifecycle
+
+import (
+	"time"
+
+	"github.com/redial-dev/redial/instrument/event"
+)
+
+// maxPending bounds the disconnections that wait for the subchannel they belong to.
+const maxPending = 256
+
+// Config is what a [Channel] is made of.
+type Config struct {
+	// Target is the channel's canonical target.
+	Target string
+	// ID is the channelz id.
+	ID int64
+	// NextID returns an id that is unique in the process.
+	NextID func() event.ID
+	// Emit takes the events, in order.
+	Emit func(event.Event)
+	// Backoff returns the shortest time that gRPC waits after so many failures in a row (from 0) where nothing
+	// cuts the wait.
+	Backoff func(failures int) time.Duration
+}
+
+// Channel is the machine of one ClientConn.
+type Channel struct {
+	cfg Config
+	// now is the latest time seen: inputs of different goroutines may arrive a little out of order, outputs not.
+	now      time.Time
+	state    event.State
+	policies map[*Policy]struct{}
+	// idled tells that the channel went idle and was not READY since: who connects now wakes it.
+	idled bool
+	// live holds the transports that are neither lost nor gone, and leaving those that are lost but not ended.
+	live, leaving map[*Transport]struct{}
+	pending       []disconnection
+	waits         map[*Wait]struct{}
+	addresses     map[string]struct{}
+	closed        bool
+}
+
+// NewChannel returns the machine of a channel in no state yet.
+func NewChannel(cfg Config) *Channel {
+	return &Channel{
+		cfg:      cfg,
+		policies: map[*Policy]struct{}{},
+		live:     map[*Transport]struct{}{},
+		leaving:  map[*Transport]struct{}{},
+		waits:    map[*Wait]struct{}{},
+	}
+}
+
+// SetState tells the channel's own state, which is that of its topmost policy or of idleness.
+func (c *Channel) SetState(at time.Time, s event.State) {
+	if c.state == s || c.state == event.Shutdown {
+		return
+	}
+	head := c.head(at)
+	from := c.state
+	c.state = s
+	if s == event.Ready {
+		c.idled = false
+	}
+	c.emit(event.ChannelState{Head: head, From: from, To: s})
+}
+
+// Done reports whether nothing is open any more, so that the machine may be forgotten once its channel is closed.
+func (c *Channel) Done() bool {
+	return len(c.policies) == 0 && len(c.live) == 0 && len(c.leaving) == 0 && len(c.waits) == 0
+}
+
+// Interrupt ends all that is open, as interrupted. The machine ignores every later input.
+func (c *Channel) Interrupt(at time.Time) {
+	if c.closed {
+		return
+	}
+	for w := range c.waits {
+		w.End(at, event.OutcomeInterrupted, nil)
+	}
+	for p := range c.policies {
+		p.end(at, ending{event.CauseUnknown, event.OutcomeInterrupted})
+	}
+	for t := range c.leaving {
+		t.end(at, event.OutcomeInterrupted)
+	}
+	c.SetState(at, event.Shutdown)
+	c.closed = true
+}
+
+// emit hands an event out.
+func (c *Channel) emit(e event.Event) {
+	if !c.closed {
+		c.cfg.Emit(e)
+	}
+}
+
+// advance moves the channel's time on and returns it.
+func (c *Channel) advance(at time.Time) time.Time {
+	if at.After(c.now) {
+		c.now = at
+	}
+	return c.now
+}
+
+func (c *Channel) head(at time.Time) event.Head {
+	return event.Head{Time: c.advance(at), Target: c.cfg.Target, Channel: c.cfg.ID}
+}
+
+// ending says why something is taken down from this side, and what becomes of the connecting that goes on in it.
+type ending struct {
+	cause   event.Cause
+	outcome event.Outcome
+}
+
+func endingOf(cause event.Cause) ending {
+	if cause == event.CauseChannelClosed {
+		return ending{cause, event.OutcomeChannelClosed}
+	}
+	return ending{cause, event.OutcomeAbandoned}
+}

@@ -1,0 +1,215 @@
+package lifecycle
+
+import (
+	"time"
+
+	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/failure"
+)
+
+// Policy is one instance of a load balancing policy that makes subchannels.
+type Policy struct {
+	ch    *Channel
+	state event.State
+	// own is pick_first's only endpoint; nil for policies in which each subchannel is an endpoint of its own.
+	own       *endpoint
+	endpoints map[*endpoint]struct{}
+	closed    bool
+}
+
+// OpenPickFirst tells that a pick_first was made: all its subchannels are ways to one endpoint.
+func (c *Channel) OpenPickFirst() *Policy {
+	p := c.OpenPolicy()
+	p.own = p.newEndpoint()
+	return p
+}
+
+// OpenPolicy tells that a policy was made in which each subchannel is an endpoint.
+func (c *Channel) OpenPolicy() *Policy {
+	p := &Policy{ch: c, state: event.Idle, endpoints: map[*endpoint]struct{}{}}
+	c.policies[p] = struct{}{}
+	return p
+}
+
+// SetState tells the state that the policy reports. CONNECTING begins pick_first's episode.
+func (p *Policy) SetState(at time.Time, s event.State) {
+	if p.closed {
+		return
+	}
+	p.state = s
+	switch {
+	case p.own == nil:
+	case s == event.Connecting:
+		p.own.connect(at)
+	case s == event.TransientFailure:
+		p.own.abandonIfEmpty(at)
+	}
+}
+
+// Close tells that the policy is no more, and why. What it leaves open ends now, since its subchannels may never
+// say SHUTDOWN.
+func (p *Policy) Close(at time.Time, cause event.Cause) {
+	if cause == event.CauseIdleTimeout {
+		p.ch.idled = true
+	}
+	p.end(at, endingOf(cause))
+}
+
+// CloseRemoved is Close where the policy is dropped while its channel lives on: because the resolver took the
+// addresses away, or because another policy replaces it.
+func (p *Policy) CloseRemoved(at time.Time) {
+	cause := event.CauseLBPolicy
+	for e := range p.endpoints {
+		for _, s := range e.subchannels {
+			cause = p.ch.removalCause(s.address)
+		}
+	}
+	p.Close(at, cause)
+}
+
+func (p *Policy) end(at time.Time, why ending) {
+	if p.closed {
+		return
+	}
+	p.closed = true
+	for e := range p.endpoints {
+		e.end(at, why)
+	}
+	delete(p.ch.policies, p)
+}
+
+func (p *Policy) newEndpoint() *endpoint {
+	e := &endpoint{policy: p, id: p.ch.cfg.NextID(), woken: p.ch.idled}
+	p.endpoints[e] = struct{}{}
+	return e
+}
+
+// episode returns the one that an RPC waits for which the policy cannot place.
+func (p *Policy) episode() *episode {
+	var oldest *episode
+	for e := range p.endpoints {
+		if e.episode != nil && (oldest == nil || e.episode.id < oldest.id) {
+			oldest = e.episode
+		}
+	}
+	return oldest
+}
+
+// failed returns the endpoint whose last failure explains why the policy refuses an RPC.
+func (p *Policy) failed() (last *endpoint) {
+	for e := range p.endpoints {
+		if e.err != nil && (last == nil || e.failedAt.After(last.failedAt)) {
+			last = e
+		}
+	}
+	return last
+}
+
+// endpoint is what a person calls "the connection": it connects, is READY, is lost and connects again.
+type endpoint struct {
+	policy      *Policy
+	id          event.ID
+	subchannels []*Subchannel
+	// woken: the endpoint was made when its channel left idleness.
+	woken   bool
+	episode *episode
+	// up is the transport that serves RPCs now, and lost the one whose loss was not followed by an episode yet.
+	up   *Transport
+	lost event.ID
+	// err is the failure that keeps the endpoint from being READY.
+	err      error
+	failedAt time.Time
+}
+
+// episode is the time that an endpoint takes to become READY.
+type episode struct {
+	id         event.ID
+	trigger    event.Trigger
+	start      time.Time
+	attempts   int
+	backoff    time.Duration
+	rpcsWaited int
+}
+
+func (e *endpoint) head(at time.Time) event.Head {
+	h := e.policy.ch.head(at)
+	h.Endpoint = e.id
+	return h
+}
+
+// connect begins an episode unless one is open.
+func (e *endpoint) connect(at time.Time) {
+	if e.episode != nil {
+		return
+	}
+	if e.up != nil { // Its loss is on its way: pick_first drops a READY subchannel and connects at once.
+		e.lost, e.up = e.up.id, nil
+	}
+	ch := e.policy.ch
+	head := e.head(at)
+	e.episode = &episode{id: ch.cfg.NextID(), trigger: event.First, start: head.Time}
+	switch {
+	case e.lost != 0:
+		e.episode.trigger = event.Redial
+	case e.woken:
+		e.episode.trigger = event.Wake
+	}
+	ch.emit(event.ConnectStarted{Head: head, Episode: e.episode.id, Trigger: e.episode.trigger, Lost: e.lost})
+	e.lost = 0
+	for w := range ch.waits {
+		if w.policy == e.policy && w.episode == 0 {
+			w.join(e.episode)
+		}
+	}
+}
+
+// ready ends the episode well. The other ways to the endpoint are given up, as pick_first does.
+func (e *endpoint) ready(at time.Time, winner *Subchannel, t *Transport) {
+	e.err, e.up, e.woken = nil, t, false
+	for _, s := range e.subchannels {
+		if s != winner {
+			s.retire(at, event.OutcomeCancelled)
+		}
+	}
+	e.endEpisode(at, event.OutcomeReady)
+}
+
+func (e *endpoint) endEpisode(at time.Time, o event.Outcome) {
+	p := e.episode
+	if p == nil {
+		return
+	}
+	e.episode = nil
+	ended := event.ConnectEnded{
+		Head: e.head(at), Episode: p.id, Trigger: p.trigger, Outcome: o, Start: p.start,
+		Attempts: p.attempts, Backoff: p.backoff, RPCsWaited: p.rpcsWaited,
+	}
+	if o != event.OutcomeReady {
+		ended.Err, ended.ErrorType = e.err, failure.Type(e.err)
+	}
+	e.policy.ch.emit(ended)
+}
+
+// abandonIfEmpty gives the episode up if there is no address left to connect to.
+func (e *endpoint) abandonIfEmpty(at time.Time) {
+	if len(e.subchannels) == 0 {
+		e.endEpisode(at, event.OutcomeAbandoned)
+	}
+}
+
+func (e *endpoint) end(at time.Time, why ending) {
+	for len(e.subchannels) > 0 {
+		e.subchannels[0].close(at, why)
+	}
+	e.endEpisode(at, why.outcome)
+	delete(e.policy.endpoints, e)
+}
+
+func (e *endpoint) remove(s *Subchannel) {
+	for i, have := range e.subchannels {
+		if have == s {
+			e.subchannels = append(e.subchannels[:i], e.subchannels[i+1:]...)
+			return
+		}
+	}
+}

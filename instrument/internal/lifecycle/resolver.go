@@ -1,0 +1,69 @@
+package lifecycle
+
+import (
+	"time"
+
+	"github.com/redial-dev/redial/instrument/event"
+)
+
+// Resolver is a channel's name resolver.
+type Resolver struct {
+	ch *Channel
+	// asked is zero where no answer is outstanding.
+	asked time.Time
+}
+
+// OpenResolver tells that the channel has a resolver.
+func (c *Channel) OpenResolver() *Resolver { return &Resolver{ch: c} }
+
+// Asked tells that the resolver was asked. What is asked before the answer counts as one question.
+func (r *Resolver) Asked(at time.Time) {
+	if r.asked.IsZero() {
+		r.asked = r.ch.advance(at)
+	}
+}
+
+// Answered tells the resolver's answer: addresses, or an error.
+func (r *Resolver) Answered(at time.Time, addresses []string, err error) {
+	outcome := event.OutcomeReady
+	if err != nil {
+		outcome = event.OutcomeFailed
+	} else {
+		r.ch.setAddresses(addresses)
+	}
+	r.emit(at, len(addresses), outcome, err)
+}
+
+// Close tells that the resolver is no more.
+func (r *Resolver) Close(at time.Time) {
+	if !r.asked.IsZero() {
+		r.emit(at, 0, event.OutcomeCancelled, nil)
+	}
+}
+
+func (r *Resolver) emit(at time.Time, addresses int, outcome event.Outcome, err error) {
+	head := r.ch.head(at)
+	start := r.asked
+	if start.IsZero() {
+		start = head.Time
+	}
+	r.asked = time.Time{}
+	r.ch.emit(event.Resolved{Head: head, Start: start, Addresses: addresses, Outcome: outcome, Err: err})
+}
+
+func (c *Channel) setAddresses(addresses []string) {
+	c.addresses = make(map[string]struct{}, len(addresses))
+	for _, a := range addresses {
+		c.addresses[a] = struct{}{}
+	}
+}
+
+// removalCause says why a policy dropped an address while its channel lives on.
+func (c *Channel) removalCause(address string) event.Cause {
+	if c.addresses != nil {
+		if _, ok := c.addresses[address]; !ok {
+			return event.CauseAddressRemoved
+		}
+	}
+	return event.CauseLBPolicy
+}

@@ -1,0 +1,355 @@
+package lifecycle
+
+import (
+	"errors"
+	"time"
+
+	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/failure"
+)
+
+// errNextAddress is the failure of a phase that no one told the end of: gRPC went on to the next address.
+var errNextAddress = errors.New("given up for the next address")
+
+// Subchannel is one gRPC subchannel (a balancer.SubConn).
+type Subchannel struct {
+	endpoint *endpoint
+	id       int64
+	address  string
+	state    event.State
+	attempt  *attempt
+	// backoffSince is zero while the subchannel does not back off.
+	backoffSince time.Time
+	// failures counts the backoff waits since the subchannel was last READY or reset, as gRPC's own index does.
+	failures int
+	// transport is the one that is up; it may not be READY yet.
+	transport *Transport
+	// retired: a sibling won, or the subchannel is closed; what it still does is no attempt any more.
+	retired bool
+}
+
+// attempt is one pass through the addresses of a subchannel.
+type attempt struct {
+	id     event.ID
+	number int
+	start  time.Time
+	// phase is the one that is open or ended last; open tells which.
+	phase      event.Phase
+	open       bool
+	phaseStart time.Time
+	tried      []event.Tried
+	conn       event.Conn
+	err        error
+}
+
+// Add tells that the policy made a subchannel, with the address of its first endpoint.
+func (p *Policy) Add(at time.Time, id int64, address string) *Subchannel {
+	e := p.own
+	if e == nil {
+		e = p.newEndpoint()
+	}
+	s := &Subchannel{endpoint: e, id: id, address: address}
+	if p.closed {
+		s.retired = true
+		return s
+	}
+	e.subchannels = append(e.subchannels, s)
+	s.setState(at, event.Idle, nil)
+	return s
+}
+
+// SetAddress tells that the policy gave the subchannel another address.
+func (s *Subchannel) SetAddress(address string) { s.address = address }
+
+func (s *Subchannel) ch() *Channel { return s.endpoint.policy.ch }
+
+func (s *Subchannel) emit(e event.Event) { s.ch().emit(e) }
+
+func (s *Subchannel) head(at time.Time) event.Head {
+	h := s.endpoint.head(at)
+	h.Subchannel = s.id
+	return h
+}
+
+// SetState tells the connectivity state that gRPC delivered to the subchannel's listener, with the error of a
+// TRANSIENT_FAILURE.
+func (s *Subchannel) SetState(at time.Time, to event.State, err error) {
+	if to == event.Shutdown {
+		s.close(at, endingOf(s.ch().removalCause(s.address)))
+		return
+	}
+	if s.retired {
+		return
+	}
+	if s.state == event.Ready && to != event.Idle && s.up() {
+		s.transport.stillUp()
+	}
+	if to == event.Idle {
+		s.idle(at)
+	}
+	s.setState(at, to, err)
+	switch to {
+	case event.Connecting:
+		if !s.up() {
+			s.connect(at)
+		}
+	case event.Ready:
+		s.ready(at)
+	case event.TransientFailure:
+		s.fail(at, err)
+	}
+}
+
+func (s *Subchannel) setState(at time.Time, to event.State, err error) {
+	if s.state == to {
+		return
+	}
+	from := s.state
+	s.state = to
+	s.emit(event.SubchannelState{Head: s.head(at), From: from, To: to, Err: err})
+}
+
+// connect begins an attempt unless one is open or the subchannel has no use for one.
+func (s *Subchannel) connect(at time.Time) *attempt {
+	if s.attempt != nil || s.retired || s.ch().closed {
+		return s.attempt
+	}
+	if s.transport != nil { // A dial that ran ahead of the news that the old transport is lost.
+		s.transport.goDown(at, "")
+	}
+	s.endBackoff(at)
+	s.endpoint.connect(at)
+	episode := s.endpoint.episode
+	episode.attempts++
+	head := s.head(at)
+	s.attempt = &attempt{id: s.ch().cfg.NextID(), number: episode.attempts, start: head.Time}
+	s.emit(event.AttemptStarted{
+		Head: head, Episode: episode.id, Attempt: s.attempt.id, Number: s.attempt.number, Address: s.address,
+	})
+	s.attempt.begin(event.Dial, head.Time)
+	return s.attempt
+}
+
+func (a *attempt) begin(p event.Phase, at time.Time) {
+	a.phase, a.open, a.phaseStart, a.err = p, true, at, nil
+	if p == event.Dial {
+		a.tried = nil
+	}
+}
+
+// endPhase closes the open phase.
+func (s *Subchannel) endPhase(at time.Time, tls *event.TLS, err error) {
+	a := s.attempt
+	if !a.open {
+		return
+	}
+	a.open, a.err = false, err
+	ended := event.PhaseEnded{
+		Head: s.head(at), Attempt: a.id, Phase: a.phase, Start: a.phaseStart, Conn: a.conn, TLS: tls,
+		Err: err, ErrorType: failure.Type(err),
+	}
+	if a.phase == event.Dial {
+		ended.Tried = a.tried
+	}
+	s.emit(ended)
+}
+
+// DialStart tells that the dialer is called.
+func (s *Subchannel) DialStart(at time.Time) {
+	a := s.connect(at)
+	if a == nil {
+		return
+	}
+	if a.open && a.phase != event.Dial {
+		s.endPhase(at, nil, errNextAddress)
+	}
+	a.begin(event.Dial, s.ch().advance(at))
+}
+
+// DialTried tells that the dialer tries an address.
+func (s *Subchannel) DialTried(at time.Time, address string) {
+	if s.attempt != nil {
+		s.attempt.tried = append(s.attempt.tried, event.Tried{At: s.ch().advance(at), Address: address})
+	}
+}
+
+// DialEnd tells what the dialer answered.
+func (s *Subchannel) DialEnd(at time.Time, conn event.Conn, err error) {
+	if a := s.attempt; a != nil && a.open && a.phase == event.Dial {
+		a.conn = conn
+		s.endPhase(at, nil, err)
+	}
+}
+
+// HandshakeStart tells that the credentials' handshake begins on a connection.
+func (s *Subchannel) HandshakeStart(at time.Time, conn event.Conn) {
+	a := s.connect(at)
+	if a == nil {
+		return
+	}
+	a.conn = conn
+	s.discard()
+	if a.open {
+		var err error
+		if a.phase != event.Dial {
+			err = errNextAddress
+		}
+		s.endPhase(at, nil, err)
+	}
+	a.begin(event.Handshake, s.ch().advance(at))
+}
+
+// HandshakeEnd tells how the handshake went; tls is nil where it was none of TLS.
+func (s *Subchannel) HandshakeEnd(at time.Time, tls *event.TLS, err error) {
+	if a := s.attempt; a != nil && a.phase == event.Handshake {
+		s.endPhase(at, tls, err)
+	}
+}
+
+// ready ends the attempt well: the server's SETTINGS arrived.
+func (s *Subchannel) ready(at time.Time) {
+	t := s.transport
+	if t == nil {
+		// The connection came without a ConnBegin that could be told to be this subchannel's.
+		t = &Transport{ch: s.ch(), gone: true}
+		s.attach(t)
+	}
+	if a := s.attempt; a != nil {
+		t.conn = a.conn
+	}
+	s.endAttempt(at, event.OutcomeReady, nil)
+	s.failures = 0
+	if t.id == 0 {
+		t.ready(at, s)
+	}
+	s.endpoint.ready(at, s, t)
+}
+
+// idle ends what READY or a backoff had opened.
+func (s *Subchannel) idle(at time.Time) {
+	s.endBackoff(at)
+	if s.attempt != nil {
+		if s.transport == nil {
+			s.endAttempt(at, event.OutcomeCancelled, nil)
+			return
+		}
+		// gRPC goes from CONNECTING to IDLE when a connection came up and was lost before it could say READY.
+		s.ready(at)
+	}
+	if s.transport != nil {
+		s.transport.goDown(at, "")
+	}
+}
+
+func (s *Subchannel) fail(at time.Time, err error) {
+	s.endpoint.err, s.endpoint.failedAt = err, s.ch().now
+	if s.up() { // The health check failed: nothing redials.
+		s.endAttempt(at, event.OutcomeFailed, err)
+		return
+	}
+	if s.transport != nil {
+		s.transport.goDown(at, "")
+	}
+	if s.connect(at) == nil {
+		return
+	}
+	s.endAttempt(at, event.OutcomeFailed, err)
+	s.backoffSince = s.ch().now
+	s.emit(event.BackoffStarted{Head: s.head(at), Episode: s.endpoint.episode.id})
+}
+
+func (s *Subchannel) endAttempt(at time.Time, o event.Outcome, err error) {
+	a := s.attempt
+	if a == nil {
+		return
+	}
+	ended := event.AttemptEnded{Episode: s.endpoint.episode.id, Attempt: a.id, Number: a.number, Address: s.address,
+		Conn: a.conn, Start: a.start, Outcome: o}
+	cause := err
+	if o != event.OutcomeReady && err == nil {
+		cause = errAttempt[o]
+	}
+	if o == event.OutcomeFailed && s.up() {
+		s.endPhase(at, nil, nil) // Unhealthy, but connected.
+	} else {
+		s.endPhase(at, nil, cause)
+	}
+	ended.Head = s.head(at)
+	if o == event.OutcomeFailed {
+		ended.Err, ended.ErrorType = err, failure.Type(err)
+		if !s.up() {
+			ended.Phase = a.phase
+		}
+		if a.err != nil {
+			ended.ErrorType = failure.Type(a.err)
+		}
+	}
+	s.attempt = nil
+	s.emit(ended)
+}
+
+// errAttempt are the failures of the phases that were open when an attempt was given up.
+var errAttempt = map[event.Outcome]error{
+	event.OutcomeCancelled:     failure.NewCancelled("another address was faster"),
+	event.OutcomeAbandoned:     failure.NewCancelled("subchannel removed"),
+	event.OutcomeChannelClosed: failure.NewCancelled("channel closed"),
+	event.OutcomeInterrupted:   failure.NewCancelled("redial was shut down"),
+}
+
+// endBackoff ends the wait: elapsed if it took as long as gRPC's backoff does at least, and else reset, which is
+// what ClientConn.ResetConnectBackoff does.
+func (s *Subchannel) endBackoff(at time.Time) {
+	if s.backoffSince.IsZero() {
+		return
+	}
+	waited := s.ch().advance(at).Sub(s.backoffSince)
+	if waited < s.ch().cfg.Backoff(s.failures) {
+		s.failures = 0
+		s.endBackoffAs(at, event.OutcomeReset)
+		return
+	}
+	s.failures++
+	s.endBackoffAs(at, event.OutcomeElapsed)
+}
+
+func (s *Subchannel) endBackoffAs(at time.Time, o event.Outcome) {
+	if s.backoffSince.IsZero() {
+		return
+	}
+	head := s.head(at)
+	ended := event.BackoffEnded{Head: head, Start: s.backoffSince, Outcome: o}
+	s.backoffSince = time.Time{}
+	if e := s.endpoint.episode; e != nil {
+		ended.Episode = e.id
+		e.backoff += head.Time.Sub(ended.Start)
+	}
+	s.emit(ended)
+}
+
+// retire gives up what the subchannel does to connect.
+func (s *Subchannel) retire(at time.Time, o event.Outcome) {
+	if s.retired {
+		return
+	}
+	s.endAttempt(at, o, nil)
+	s.endBackoffAs(at, event.OutcomeShutdown)
+	s.retired = true
+}
+
+func (s *Subchannel) close(at time.Time, why ending) {
+	if s.state == event.Shutdown {
+		return
+	}
+	s.retire(at, why.outcome)
+	if s.transport != nil {
+		s.transport.goDown(at, why.cause)
+	}
+	s.setState(at, event.Shutdown, nil)
+	e := s.endpoint
+	e.remove(s)
+	if e.policy.own == nil && !e.policy.closed {
+		e.end(at, why)
+	} else if e.policy.state == event.TransientFailure && !e.policy.closed {
+		e.abandonIfEmpty(at)
+	}
+}

@@ -1,0 +1,63 @@
+package lifecycle
+
+import (
+	"context"
+	"time"
+
+	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/failure"
+)
+
+// Wait is an RPC that waits for a pick.
+type Wait struct {
+	policy  *Policy
+	ctx     context.Context
+	method  string
+	start   time.Time
+	episode event.ID
+}
+
+// Wait tells that the policy's picker queued an RPC.
+func (p *Policy) Wait(ctx context.Context, at time.Time, method string) *Wait {
+	head := p.ch.head(at)
+	w := &Wait{policy: p, ctx: ctx, method: method, start: head.Time}
+	if p.ch.closed {
+		return w
+	}
+	p.ch.waits[w] = struct{}{}
+	if e := p.episode(); e != nil {
+		w.join(e)
+	}
+	p.ch.emit(event.PickWaitStarted{Head: head, Episode: w.episode, Method: method})
+	return w
+}
+
+func (w *Wait) join(e *episode) {
+	w.episode = e.id
+	e.rpcsWaited++
+}
+
+// End tells how the wait ended. Later calls do nothing.
+func (w *Wait) End(at time.Time, o event.Outcome, err error) {
+	ch := w.policy.ch
+	if _, open := ch.waits[w]; !open {
+		return
+	}
+	delete(ch.waits, w)
+	ch.emit(event.PickWaitEnded{
+		Head: ch.head(at), Context: w.ctx, Method: w.method, Episode: w.episode, Start: w.start, Outcome: o, Err: err,
+	})
+}
+
+// Refuse tells that an RPC failed because the policy has no READY subchannel.
+func (p *Policy) Refuse(ctx context.Context, at time.Time, method string, err error) {
+	refused := event.RPCRefused{Head: p.ch.head(at), Context: ctx, Method: method, Err: err, ErrorType: failure.Type(err)}
+	if e := p.failed(); e != nil {
+		refused.Endpoint = e.id
+		refused.ErrorType = failure.Type(e.err)
+	}
+	if e := p.episode(); e != nil {
+		refused.Episode = e.id
+	}
+	p.ch.emit(refused)
+}

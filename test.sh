@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Every check of this repository, as the README and the continuous integration run it.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+unformatted=$(gofmt -l .)
+if [ -n "$unformatted" ]; then
+  printf 'not gofmt-clean:\n%s\n' "$unformatted" >&2
+  exit 1
+fi
+go vet ./...
+for os in linux darwin windows; do
+  echo "build for $os"
+  GOOS=$os CGO_ENABLED=0 go build -o /dev/null ./...
+done
+go test ./...
