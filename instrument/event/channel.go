@@ -54,6 +54,7 @@ type Resolved struct {
 	Addresses int
 	Outcome   Outcome
 	Err       error
+	ErrorType string
 }
 
 // Kind implements [Event].

@@ -31,6 +31,8 @@ type PickWaitEnded struct {
 	Start   time.Time
 	Outcome Outcome
 	Err     error
+	// ErrorType is the class of Err.
+	ErrorType string
 }
 
 // Kind implements [Event].

@@ -70,6 +70,11 @@ func (e Evidence) socketCause() event.Cause {
 	case "CLOSE_WAIT":
 		return event.CausePeerClosed
 	case "CLOSE":
+		// After a reset the socket is closed. gRPC would have named the reset if it had come without a FIN before it,
+		// as the answer to what was still sent to a peer that closed.
+		if e.Disconnect == "unknown" {
+			return event.CausePeerClosed
+		}
 		return event.CauseConnectionReset
 	case "ESTABLISHED":
 		if e.TCP.Idle >= quietForKeepalive {

@@ -22,14 +22,11 @@ import (
 	"github.com/redial-dev/redial/instrument/event"
 )
 
-// maxPending bounds the disconnections that wait for the subchannel they belong to.
-const maxPending = 256
-
 // Config is what a [Channel] is made of.
 type Config struct {
 	// Target is the channel's canonical target.
 	Target string
-	// ID is the channelz id.
+	// ID is the channelz id, if it is known yet.
 	ID int64
 	// NextID returns an id that is unique in the process.
 	NextID func() event.ID
@@ -51,7 +48,7 @@ type Channel struct {
 	idled bool
 	// live holds the transports that are neither lost nor gone, and leaving those that are lost but not ended.
 	live, leaving map[*Transport]struct{}
-	pending       []disconnection
+	pending       []*Loss
 	waits         map[*Wait]struct{}
 	addresses     map[string]struct{}
 	closed        bool
@@ -67,6 +64,9 @@ func NewChannel(cfg Config) *Channel {
 		waits:    map[*Wait]struct{}{},
 	}
 }
+
+// Identify tells the channel's channelz id and canonical target once they are known.
+func (c *Channel) Identify(id int64, target string) { c.cfg.ID, c.cfg.Target = id, target }
 
 // SetState tells the channel's own state, which is that of its topmost policy or of idleness.
 func (c *Channel) SetState(at time.Time, s event.State) {

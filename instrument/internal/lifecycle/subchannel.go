@@ -18,6 +18,8 @@ type Subchannel struct {
 	address  string
 	state    event.State
 	attempt  *attempt
+	// idleSince is when it was told to be IDLE last, before which no attempt can have begun.
+	idleSince time.Time
 	// backoffSince is zero while the subchannel does not back off.
 	backoffSince time.Time
 	// failures counts the backoff waits since the subchannel was last READY or reset, as gRPC's own index does.
@@ -104,13 +106,33 @@ func (s *Subchannel) setState(at time.Time, to event.State, err error) {
 	if s.state == to {
 		return
 	}
-	from := s.state
+	told := event.SubchannelState{Head: s.head(at), From: s.state, To: to}
+	if to == event.TransientFailure { // gRPC repeats the error with the state that follows.
+		told.Err = err
+	}
+	if to == event.Idle {
+		s.idleSince = told.Time
+	}
 	s.state = to
-	s.emit(event.SubchannelState{Head: s.head(at), From: from, To: to, Err: err})
+	s.emit(told)
 }
 
 // connect begins an attempt unless one is open or the subchannel has no use for one.
 func (s *Subchannel) connect(at time.Time) *attempt {
+	return s.connectSince(at, at)
+}
+
+// connectDialed is connect where the news of CONNECTING is late: the dial is over already. It began at the earliest
+// when its policy wanted to connect and the subchannel was IDLE.
+func (s *Subchannel) connectDialed(at time.Time) *attempt {
+	since := s.idleSince
+	if p := s.endpoint.episode; p != nil {
+		since = latest(since, p.start)
+	}
+	return s.connectSince(at, since)
+}
+
+func (s *Subchannel) connectSince(at, since time.Time) *attempt {
 	if s.attempt != nil || s.retired || s.ch().closed {
 		return s.attempt
 	}
@@ -122,6 +144,9 @@ func (s *Subchannel) connect(at time.Time) *attempt {
 	episode := s.endpoint.episode
 	episode.attempts++
 	head := s.head(at)
+	if since = latest(since, episode.start); since.Before(head.Time) {
+		head.Time = since
+	}
 	s.attempt = &attempt{id: s.ch().cfg.NextID(), number: episode.attempts, start: head.Time}
 	s.emit(event.AttemptStarted{
 		Head: head, Episode: episode.id, Attempt: s.attempt.id, Number: s.attempt.number, Address: s.address,
@@ -183,7 +208,7 @@ func (s *Subchannel) DialEnd(at time.Time, conn event.Conn, err error) {
 
 // HandshakeStart tells that the credentials' handshake begins on a connection.
 func (s *Subchannel) HandshakeStart(at time.Time, conn event.Conn) {
-	a := s.connect(at)
+	a := s.connectDialed(at)
 	if a == nil {
 		return
 	}

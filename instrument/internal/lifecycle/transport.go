@@ -14,8 +14,6 @@ const (
 	subchannelShutdown = "subchannel shutdown"
 	// grace is how long the record of a transport that is gone waits for its last RPCs, whose errors tell the most.
 	grace = time.Second
-	// maxProbes bounds the sockets that are looked at for one disconnection.
-	maxProbes = 128
 )
 
 // Transport is one HTTP/2 connection.
@@ -36,21 +34,17 @@ type Transport struct {
 	cause       event.Cause // Set where this side took it down.
 	lost, goneT time.Time
 	interrupted int64
+	// suspects are the RPCs that ended as if the transport were lost, before it was known to be.
+	suspects suspects
 	// down: its subchannel left READY. gone: the connection is closed. told: its draining was.
 	down, gone, told bool
-}
-
-// disconnection is a loss that gRPC told without telling whose it was.
-type disconnection struct {
-	at    time.Time
-	label string
 }
 
 // ConnBegin tells that the handshake is done and the HTTP/2 preface goes out. The probe reads the socket's state
 // and may be nil.
 func (s *Subchannel) ConnBegin(at time.Time, probe func() *event.TCP) *Transport {
 	t := &Transport{ch: s.ch(), probe: probe}
-	a := s.connect(at)
+	a := s.connectDialed(at)
 	if a == nil {
 		return t
 	}
@@ -91,32 +85,6 @@ func (t *Transport) ready(at time.Time, s *Subchannel) {
 	t.ch.emit(ready)
 }
 
-// Disconnected tells that some transport of the channel is lost, in gRPC's own word. It comes before the news of
-// the subchannel that left READY, and while the socket is still open.
-func (c *Channel) Disconnected(at time.Time, label string) {
-	if label == subchannelShutdown || c.closed {
-		return // The end of a policy or subchannel tells the same, and of whom.
-	}
-	at = c.advance(at)
-	if len(c.live) <= maxProbes {
-		for t := range c.live {
-			if t.probe != nil {
-				t.evidence.TCP = t.probe()
-			}
-		}
-	}
-	if len(c.live) == 1 {
-		for t := range c.live {
-			t.lose(at, label)
-		}
-		return
-	}
-	if len(c.pending) == maxPending {
-		c.pending = c.pending[1:]
-	}
-	c.pending = append(c.pending, disconnection{at, label})
-}
-
 // lose records the first sign of the loss.
 func (t *Transport) lose(at time.Time, label string) {
 	delete(t.ch.live, t)
@@ -124,50 +92,6 @@ func (t *Transport) lose(at time.Time, label string) {
 	if t.evidence.GoAwayCode() != "" {
 		t.tellDraining(at)
 	}
-}
-
-// claim finds the disconnection that was t's. Where several are open whose words differ, and the socket does not
-// tell which is t's, none of them is believed any more.
-func (t *Transport) claim() {
-	c := t.ch
-	if len(c.pending) == 0 {
-		return
-	}
-	first := c.pending[0]
-	same := true
-	fits := []int{}
-	for i, d := range c.pending {
-		same = same && d.label == first.label
-		if fitsSocket(d.label, t.evidence.TCP) {
-			fits = append(fits, i)
-		}
-	}
-	mine := 0
-	switch {
-	case same:
-	case len(fits) == 1:
-		mine = fits[0]
-	default:
-		for i := range c.pending {
-			c.pending[i].label = ""
-		}
-	}
-	t.lost, t.evidence.Disconnect = c.pending[mine].at, c.pending[mine].label
-	c.pending = append(c.pending[:mine], c.pending[mine+1:]...)
-}
-
-// fitsSocket reports whether gRPC's word may be said of a socket in that state.
-func fitsSocket(label string, tcp *event.TCP) bool {
-	if tcp == nil {
-		return true
-	}
-	switch label {
-	case "connection reset", "connection timed out", "connection aborted":
-		return tcp.State == "CLOSE"
-	case "unknown":
-		return tcp.State != "CLOSE"
-	}
-	return true
 }
 
 // stillUp takes back a loss: a failing health check makes gRPC count a disconnection, but the connection stays.
@@ -203,8 +127,11 @@ func (t *Transport) goDown(at time.Time, cause event.Cause) {
 			t.cause, t.evidence.Disconnect = cause, subchannelShutdown
 		}
 	}
+	if t.suspects.n > 0 && !t.suspects.since.Before(t.lost) {
+		t.killed(t.suspects.n, t.suspects.text)
+	}
 	c.leaving[t] = struct{}{}
-	if !t.gone {
+	if !t.gone && (t.cause != "" || t.evidence.GoAwayCode() != "") {
 		t.tellDraining(at)
 	}
 	t.Check(at)
@@ -229,16 +156,33 @@ func (t *Transport) ConnEnd(at time.Time) {
 	}
 }
 
-// RPCKilled tells that one of the transport's RPCs ended with the given error, which may be the transport's own.
+// RPCKilled tells that one of the transport's RPCs ended as Unavailable, with the given error. It counts if the
+// transport is lost.
 func (t *Transport) RPCKilled(at time.Time, text string) {
-	if t.lost.IsZero() && len(t.ch.pending) == 0 {
-		return
+	switch {
+	case !t.lost.IsZero():
+		t.killed(1, text)
+		t.Check(at)
+	case len(t.ch.pending) > 0:
+		if t.suspects.n == 0 {
+			t.suspects.since = t.ch.advance(at)
+		}
+		t.suspects.n++
+		t.suspects.text = text
 	}
-	t.interrupted++
+}
+
+type suspects struct {
+	n     int64
+	since time.Time
+	text  string
+}
+
+func (t *Transport) killed(n int64, text string) {
+	t.interrupted += n
 	if t.evidence.RPC == "" || strings.Contains(text, "debug data") {
 		t.evidence.RPC = text
 	}
-	t.Check(at)
 }
 
 // Lost reports the cause of the transport's loss so far, if it is lost.
@@ -252,6 +196,13 @@ func (t *Transport) Deadline() time.Time {
 		return time.Time{}
 	}
 	return t.goneT.Add(grace)
+}
+
+// Ended reports whether nothing more will be told of the transport.
+func (t *Transport) Ended() bool {
+	_, live := t.ch.live[t]
+	_, leaving := t.ch.leaving[t]
+	return t.gone && !live && !leaving
 }
 
 // Check ends the record of a transport that is gone once its RPCs are done, or were given enough time.

@@ -46,11 +46,12 @@ func (w *Wait) End(at time.Time, o event.Outcome, err error) {
 	delete(ch.waits, w)
 	ch.emit(event.PickWaitEnded{
 		Head: ch.head(at), Context: w.ctx, Method: w.method, Episode: w.episode, Start: w.start, Outcome: o, Err: err,
+		ErrorType: failure.Type(err),
 	})
 }
 
-// Refuse tells that an RPC failed because the policy has no READY subchannel.
-func (p *Policy) Refuse(ctx context.Context, at time.Time, method string, err error) {
+// Refuse tells that an RPC failed because the policy has no READY subchannel, and returns the event.
+func (p *Policy) Refuse(ctx context.Context, at time.Time, method string, err error) event.RPCRefused {
 	refused := event.RPCRefused{Head: p.ch.head(at), Context: ctx, Method: method, Err: err, ErrorType: failure.Type(err)}
 	if e := p.failed(); e != nil {
 		refused.Endpoint = e.id
@@ -60,4 +61,5 @@ func (p *Policy) Refuse(ctx context.Context, at time.Time, method string, err er
 		refused.Episode = e.id
 	}
 	p.ch.emit(refused)
+	return refused
 }

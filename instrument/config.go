@@ -1,0 +1,112 @@
+package instrument
+
+import (
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/backoff"
+
+	"github.com/redial-dev/redial/instrument/event"
+)
+
+// Option changes what a [Handler] does.
+type Option func(*config)
+
+type config struct {
+	tracerProvider trace.TracerProvider
+	meterProvider  metric.MeterProvider
+	keepTarget     func(string) bool
+	sinks          []event.Sink
+	backoff        backoff.Config
+	withoutGRPC    bool
+}
+
+func newConfig(opts []Option) config {
+	c := config{
+		tracerProvider: otel.GetTracerProvider(),
+		meterProvider:  otel.GetMeterProvider(),
+		keepTarget:     func(string) bool { return true },
+		backoff:        backoff.DefaultConfig,
+	}
+	for _, o := range opts {
+		if o != nil {
+			o(&c)
+		}
+	}
+	return c
+}
+
+// WithTracerProvider sets the provider of the tracer that makes the spans. The default, which nil keeps, is
+// otel.GetTracerProvider().
+func WithTracerProvider(p trace.TracerProvider) Option {
+	return func(c *config) {
+		if p != nil {
+			c.tracerProvider = p
+		}
+	}
+}
+
+// WithMeterProvider sets the provider of the meter that makes the metrics. The default, which nil keeps, is
+// otel.GetMeterProvider().
+func WithMeterProvider(p metric.MeterProvider) Option {
+	return func(c *config) {
+		if p != nil {
+			c.meterProvider = p
+		}
+	}
+}
+
+// WithTargetFilter sets which targets are told by name: where keep returns false, the attribute grpc.target is
+// "other". Every target is a set of time series, so use it where a process dials targets of unbounded number. The
+// default, which nil stands for, keeps all. The argument is the canonical target of gRFC A66 ("dns:///host:port"),
+// and for gRPC's own instruments (gRFC A94) the target as it was dialed. keep must not block, and may be called from
+// any goroutine.
+func WithTargetFilter(keep func(target string) bool) Option {
+	return func(c *config) {
+		if keep != nil {
+			c.keepTarget = keep
+		}
+	}
+}
+
+// WithSink adds a listener to the events that spans and metrics are made of. It may be given several times.
+func WithSink(s event.Sink) Option {
+	return func(c *config) {
+		if s != nil {
+			c.sinks = append(c.sinks, s)
+		}
+	}
+}
+
+// WithBackoff tells the backoff that the channels were given by grpc.WithConnectParams, of which grpc-go tells nobody.
+// A backoff wait that ends sooner than this one can is reported as reset, by ClientConn.ResetConnectBackoff. The
+// default is grpc-go's, backoff.DefaultConfig.
+func WithBackoff(b backoff.Config) Option {
+	return func(c *config) { c.backoff = b }
+}
+
+// WithoutGRPCMetrics leaves out gRPC's own instruments of gRFC A94 (grpc.subchannel.*), for channels that report them
+// through gRPC's own OpenTelemetry plugin.
+func WithoutGRPCMetrics() Option {
+	return func(c *config) { c.withoutGRPC = true }
+}
+
+// target returns what is told of a target.
+func (c *config) target(canonical string) string {
+	if c.keepTarget(canonical) {
+		return canonical
+	}
+	return "other"
+}
+
+// shortestBackoff returns the shortest wait of gRPC's exponential backoff (google.golang.org/grpc/backoff) after so
+// many failures in a row. gRPC has no jitter before the first retry: there it makes up for late news of the failure.
+func (c *config) shortestBackoff(failures int) time.Duration {
+	wait, most := float64(c.backoff.BaseDelay), float64(c.backoff.MaxDelay)
+	for ; failures > 0 && wait < most; failures-- {
+		wait *= c.backoff.Multiplier
+	}
+	return time.Duration(min(wait, most) * (1 - c.backoff.Jitter))
+}

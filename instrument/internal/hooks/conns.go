@@ -1,0 +1,130 @@
+package hooks
+
+import (
+	"net"
+	"reflect"
+	"sync"
+)
+
+// conns finds the subchannel that a connection belongs to. gRPC tells of connections by their address alone, but it
+// is the very net.Addr of the connection that came out of the handshake: two connections never share one, even if
+// they share their text as those of unix sockets do.
+type conns struct {
+	mu      sync.Mutex
+	waiting map[*subConn]shaken
+	byAddr  map[net.Addr]*subConn
+	// flights are the transports whose RPCs may still end, by the address that is their RPCs' peer.LocalAddr.
+	flights map[net.Addr]*flight
+}
+
+// shaken is a connection whose handshake is done and of which gRPC did not tell yet.
+type shaken struct {
+	local net.Addr
+	raw   net.Conn
+}
+
+// shake tells that a handshake is done.
+func (c *conns) shake(s *subConn, conn, raw net.Conn) {
+	c.forget(s)
+	local := conn.LocalAddr()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting == nil {
+		c.waiting, c.byAddr = map[*subConn]shaken{}, map[net.Addr]*subConn{}
+	}
+	c.waiting[s] = shaken{local, raw}
+	if identifies(local) {
+		c.byAddr[local] = s
+	}
+}
+
+// identifies reports whether an address may be a key, and one that tells connections apart.
+func identifies(a net.Addr) bool {
+	return a != nil && reflect.TypeOf(a).Kind() == reflect.Pointer
+}
+
+// take returns the subchannel of a connection, and the raw connection below it.
+func (c *conns) take(local net.Addr) (*subConn, net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.owner(local)
+	raw := c.waiting[s].raw
+	c.drop(s)
+	return s, raw
+}
+
+func (c *conns) owner(local net.Addr) *subConn {
+	if identifies(local) {
+		if s, ok := c.byAddr[local]; ok {
+			return s
+		}
+	}
+	var only *subConn
+	for s, w := range c.waiting {
+		if w.local == nil || local == nil || w.local.String() != local.String() {
+			continue
+		}
+		if only != nil {
+			return nil
+		}
+		only = s
+	}
+	return only
+}
+
+// forget drops what is known of a subchannel's connection that did not become a transport.
+func (c *conns) forget(s *subConn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop(s)
+}
+
+func (c *conns) drop(s *subConn) {
+	w, ok := c.waiting[s]
+	if !ok {
+		return
+	}
+	delete(c.waiting, s)
+	if identifies(w.local) && c.byAddr[w.local] == s {
+		delete(c.byAddr, w.local)
+	}
+}
+
+// board lets RPCs find their transport.
+func (c *conns) board(local net.Addr, f *flight) {
+	if !identifies(local) {
+		return
+	}
+	f.local = local
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.flights == nil {
+		c.flights = map[net.Addr]*flight{}
+	}
+	c.flights[local] = f
+}
+
+func (c *conns) aboard(local net.Addr) *flight {
+	if !identifies(local) {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flights[local]
+}
+
+func (c *conns) leave(f *flight) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.local != nil {
+		delete(c.flights, f.local)
+	}
+}
+
+func (c *conns) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.waiting)
+	clear(c.byAddr)
+	clear(c.flights)
+}

@@ -1,0 +1,175 @@
+package hooks
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
+
+	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/lifecycle"
+)
+
+// conn is what the context of a connection carries.
+type conn struct {
+	owner  *subConn
+	raw    net.Conn
+	local  net.Addr
+	flight *flight
+}
+
+type connKey struct{ observer *Observer }
+
+// TagConn finds out whose the connection is.
+func (o *Observer) TagConn(ctx context.Context, info *stats.ConnTagInfo) context.Context {
+	if o.closed.Load() {
+		return ctx
+	}
+	defer o.recovered()
+	owner, raw := o.conns.take(info.LocalAddr)
+	return context.WithValue(ctx, connKey{o}, &conn{owner: owner, raw: raw, local: info.LocalAddr})
+}
+
+// HandleConn tells of a connection's begin and end.
+func (o *Observer) HandleConn(ctx context.Context, s stats.ConnStats) {
+	if !s.IsClient() || o.closed.Load() {
+		return
+	}
+	defer o.recovered()
+	c, ok := ctx.Value(connKey{o}).(*conn)
+	if !ok {
+		return
+	}
+	switch s.(type) {
+	case *stats.ConnBegin:
+		o.begin(c)
+	case *stats.ConnEnd:
+		o.end(c)
+	}
+}
+
+func (o *Observer) begin(c *conn) {
+	if c.owner == nil {
+		o.cfg.Unattributed()
+		return
+	}
+	s := c.owner
+	s.do(func(at time.Time) {
+		c.flight = newFlight(s.policy.channel, s.life.ConnBegin(at, probeOf(c.raw)))
+		s.flight.Store(c.flight)
+	})
+	if c.flight != nil {
+		o.conns.board(c.local, c.flight)
+	}
+}
+
+func (o *Observer) end(c *conn) {
+	if c.flight == nil {
+		return
+	}
+	c.flight.channel.do(c.flight.life.ConnEnd)
+	c.flight.settle()
+}
+
+// TagRPC marks a wait-for-ready RPC where that will make a difference. It adds nothing to others.
+func (o *Observer) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
+	if !info.FailFast && o.failing.Load() > 0 {
+		return context.WithValue(ctx, patientKey{}, true)
+	}
+	return ctx
+}
+
+// HandleRPC tells of the end of RPCs and of their waits.
+func (o *Observer) HandleRPC(ctx context.Context, s stats.RPCStats) {
+	switch s := s.(type) {
+	case *stats.DelayedPickComplete:
+		if o.waits.n.Load() > 0 {
+			o.picked(ctx)
+		}
+	case *stats.End:
+		if s.Client && (s.Error != nil || o.waits.n.Load() > 0) {
+			o.ended(ctx, s.Error)
+		}
+	}
+}
+
+func (o *Observer) picked(ctx context.Context) {
+	defer o.recovered()
+	o.waits.picked(ctx)
+}
+
+func (o *Observer) ended(ctx context.Context, err error) {
+	if o.closed.Load() {
+		return
+	}
+	defer o.recovered()
+	o.waits.ended(ctx, err)
+	if err == nil || status.Code(err) != codes.Unavailable {
+		return
+	}
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return
+	}
+	if f := o.conns.aboard(p.LocalAddr); f != nil {
+		var (
+			cause event.Cause
+			lost  bool
+		)
+		f.channel.do(func(time.Time) { cause, lost = f.life.Lost() })
+		if lost {
+			o.cfg.Killed(ctx, cause)
+		}
+	}
+}
+
+// Disconnected tells that gRPC lost a transport of some channel with this dial target, in gRPC's own word.
+func (o *Observer) Disconnected(target, word string) {
+	if o.closed.Load() {
+		return
+	}
+	defer o.recovered()
+	channels := o.dialed(target)
+	loss := lifecycle.NewLoss(time.Now(), word, len(channels) > 1)
+	for _, c := range channels {
+		c.do(func(time.Time) { c.life.Disconnected(loss) })
+	}
+}
+
+// DialRecord tells of one call of a dialer.
+type DialRecord struct{ subConn *subConn }
+
+// Dialing returns the record of a dial whose context came from gRPC. The record of others records nothing.
+func (o *Observer) Dialing(ctx context.Context) DialRecord {
+	defer o.recovered()
+	s, _ := handshakeInfo(ctx).Value(addressKey{o}).(*subConn)
+	d := DialRecord{s}
+	d.do(func(at time.Time) { s.life.DialStart(at) })
+	return d
+}
+
+// Tried tells that the dialer tries an address.
+func (d DialRecord) Tried(address string) {
+	d.do(func(at time.Time) { d.subConn.life.DialTried(at, address) })
+}
+
+// Done tells what the dialer answered.
+func (d DialRecord) Done(c net.Conn, err error) {
+	d.do(func(at time.Time) {
+		var ends event.Conn
+		if c != nil {
+			ends = describe(c)
+		}
+		d.subConn.life.DialEnd(at, ends, err)
+	})
+}
+
+func (d DialRecord) do(input func(at time.Time)) {
+	if d.subConn != nil {
+		d.subConn.do(input)
+	}
+}

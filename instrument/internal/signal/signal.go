@@ -1,0 +1,89 @@
+// Package signal holds every name that redial gives to spans, attributes and metrics, as docs/signals.md lists them.
+// What OpenTelemetry's semantic conventions name is taken from semconv where it is used.
+package signal
+
+import "go.opentelemetry.io/otel/attribute"
+
+// Spans.
+const (
+	Connect   = "grpc.connect"
+	Attempt   = "grpc.connect.attempt"
+	Backoff   = "grpc.connect.backoff"
+	Transport = "grpc.transport"
+	Resolve   = "grpc.resolve"
+	PickWait  = "grpc.pick.wait"
+)
+
+// Phase returns the name of the span of a phase.
+func Phase(phase string) string { return "grpc.connect." + phase }
+
+// Events on spans.
+const (
+	Unavailable   = "redial.unavailable"
+	TransportLost = "redial.transport_lost"
+	Draining      = "redial.draining"
+	Tried         = "redial.dial.tried"
+)
+
+// Attributes.
+const (
+	Target          = attribute.Key("grpc.target")
+	SubchannelState = attribute.Key("grpc.subchannel.state")
+	ChannelState    = attribute.Key("grpc.channel.state")
+	DisconnectError = attribute.Key("grpc.disconnect_error")
+	Locality        = attribute.Key("grpc.lb.locality")
+	BackendService  = attribute.Key("grpc.lb.backend_service")
+
+	ChannelID       = attribute.Key("redial.channel.id")
+	SubchannelID    = attribute.Key("redial.subchannel.id")
+	Trigger         = attribute.Key("redial.trigger")
+	Outcome         = attribute.Key("redial.outcome")
+	PhaseName       = attribute.Key("redial.phase")
+	TeardownCause   = attribute.Key("redial.teardown.cause")
+	GoAwayDebugData = attribute.Key("redial.goaway.debug_data")
+	Attempts        = attribute.Key("redial.attempts")
+	AttemptNumber   = attribute.Key("redial.attempt.number")
+	BackoffTotal    = attribute.Key("redial.backoff.total")
+	BackoffDelay    = attribute.Key("redial.backoff.delay")
+	RPCsWaited      = attribute.Key("redial.rpcs.waited")
+	RPCsInterrupted = attribute.Key("redial.rpcs.interrupted")
+	RPCsInFlight    = attribute.Key("redial.rpcs.in_flight")
+	Addresses       = attribute.Key("redial.resolve.addresses")
+	TCPRTT          = attribute.Key("redial.tcp.rtt")
+	TCPRetransmits  = attribute.Key("redial.tcp.retransmits")
+	TCPState        = attribute.Key("redial.tcp.state")
+	TCPIdle         = attribute.Key("redial.tcp.idle")
+	SinkName        = attribute.Key("redial.sink")
+
+	HTTP2ErrorCode = attribute.Key("http2.error_code")
+)
+
+// Metrics.
+const (
+	Subchannels       = "redial.subchannels"
+	Channels          = "redial.channels"
+	ConnectDuration   = "redial.connect.duration"
+	AttemptDuration   = "redial.attempt.duration"
+	PhaseDuration     = "redial.phase.duration"
+	BackoffDuration   = "redial.backoff.duration"
+	TransportDuration = "redial.transport.duration"
+	InterruptedRPCs   = "redial.transport.interrupted_rpcs"
+	Unattributed      = "redial.transport.unattributed"
+	PickWaitDuration  = "redial.pick.wait.duration"
+	PickWaiting       = "redial.pick.waiting"
+	UnavailableRPCs   = "redial.pick.unavailable_rpcs"
+	ResolveDuration   = "redial.resolve.duration"
+	ResolveAddresses  = "redial.resolve.addresses"
+	EventsDropped     = "redial.events.dropped"
+)
+
+// GRPC are the instruments of gRFC A94, which are passed on.
+var GRPC = []string{
+	Disconnections,
+	"grpc.subchannel.connection_attempts_succeeded",
+	"grpc.subchannel.connection_attempts_failed",
+	"grpc.subchannel.open_connections",
+}
+
+// Disconnections is the instrument of gRFC A94 whose records tell of a lost transport.
+const Disconnections = "grpc.subchannel.disconnections"
