@@ -101,12 +101,15 @@ func (c *config) target(canonical string) string {
 	return "other"
 }
 
+// lateNews is the part of a backoff that may have passed when the failure before it is told.
+const lateNews = 0.1
+
 // shortestBackoff returns the shortest wait of gRPC's exponential backoff (google.golang.org/grpc/backoff) after so
-// many failures in a row. gRPC has no jitter before the first retry: there it makes up for late news of the failure.
+// many failures in a row.
 func (c *config) shortestBackoff(failures int) time.Duration {
 	wait, most := float64(c.backoff.BaseDelay), float64(c.backoff.MaxDelay)
 	for ; failures > 0 && wait < most; failures-- {
 		wait *= c.backoff.Multiplier
 	}
-	return time.Duration(min(wait, most) * (1 - c.backoff.Jitter))
+	return time.Duration(min(wait, most) * (1 - c.backoff.Jitter) * (1 - lateNews))
 }

@@ -41,13 +41,17 @@ func (e Evidence) Cause() event.Cause {
 		return event.CauseConnectionReset
 	case strings.Contains(e.RPC, "connection timed out"):
 		return event.CauseTimedOut
-	case strings.Contains(e.RPC, "EOF"):
-		return event.CausePeerClosed
 	case strings.Contains(e.RPC, "PROTOCOL_ERROR"), strings.Contains(e.RPC, "FRAME_SIZE_ERROR"),
 		strings.Contains(e.RPC, "connection error: FLOW_CONTROL_ERROR"), strings.Contains(e.RPC, "COMPRESSION_ERROR"):
 		return event.CauseProtocolError
 	}
-	return e.socketCause()
+	if cause := e.socketCause(); cause != event.CauseUnknown {
+		return cause
+	}
+	if e.TCP == nil && strings.Contains(e.RPC, "EOF") {
+		return event.CausePeerClosed
+	}
+	return event.CauseUnknown
 }
 
 // goAwayCause tells keepalive's punishment from other GOAWAYs. gRFC A8 makes it ENHANCE_YOUR_CALM with the debug
@@ -60,8 +64,9 @@ func (e Evidence) goAwayCause() event.Cause {
 	return event.CauseGoAway
 }
 
-// socketCause reads the kernel's view: after the peer's FIN a socket is in CLOSE_WAIT; one that is still
-// ESTABLISHED was given up from this side, by keepalive after a silence, or because the peer broke the protocol.
+// socketCause reads the kernel's view. After the peer's FIN a socket is in CLOSE_WAIT; after a RST it is in CLOSE, even
+// where gRPC read no more than EOF because a write had met the error first. One that is still ESTABLISHED was given up
+// from this side, by keepalive after a silence, or because the peer broke the protocol.
 func (e Evidence) socketCause() event.Cause {
 	if e.TCP == nil {
 		return event.CauseUnknown
@@ -70,11 +75,6 @@ func (e Evidence) socketCause() event.Cause {
 	case "CLOSE_WAIT":
 		return event.CausePeerClosed
 	case "CLOSE":
-		// After a reset the socket is closed. gRPC would have named the reset if it had come without a FIN before it,
-		// as the answer to what was still sent to a peer that closed.
-		if e.Disconnect == "unknown" {
-			return event.CausePeerClosed
-		}
 		return event.CauseConnectionReset
 	case "ESTABLISHED":
 		if e.TCP.Idle >= quietForKeepalive {

@@ -129,6 +129,7 @@ var phrases = []struct{ text, class string }{
 	{"deadline exceeded", Timeout},
 	{"within timeout", Timeout},
 	{"i/o timeout", Timeout},
+	{"use of closed network connection", Timeout}, // gRPC closes it when the attempt's deadline has passed.
 	{"connection refused", ConnectionRefused},
 	{"actively refused", ConnectionRefused},
 	{"connection reset", ConnectionReset},

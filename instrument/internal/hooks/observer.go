@@ -212,8 +212,8 @@ func (c *channel) do(input func(at time.Time)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at := time.Now()
-	input(at)
 	c.poll(at)
+	input(at)
 }
 
 // poll reads the channel's own state, of which there is no callback.

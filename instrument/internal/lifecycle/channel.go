@@ -87,6 +87,9 @@ func (c *Channel) Done() bool {
 	return len(c.policies) == 0 && len(c.live) == 0 && len(c.leaving) == 0 && len(c.waits) == 0
 }
 
+// over reports whether nothing begins any more: on its way down a channel still goes through the motions.
+func (c *Channel) over() bool { return c.closed || c.state == event.Shutdown }
+
 // Interrupt ends all that is open, as interrupted. The machine ignores every later input.
 func (c *Channel) Interrupt(at time.Time) {
 	if c.closed {

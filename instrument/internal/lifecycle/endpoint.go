@@ -31,7 +31,8 @@ func (c *Channel) OpenPolicy() *Policy {
 	return p
 }
 
-// SetState tells the state that the policy reports. CONNECTING begins pick_first's episode.
+// SetState tells the state that the policy reports. CONNECTING begins pick_first's episode, unless it is READY: below
+// policies that check its health pick_first says CONNECTING until the first check has passed.
 func (p *Policy) SetState(at time.Time, s event.State) {
 	if p.closed {
 		return
@@ -39,7 +40,7 @@ func (p *Policy) SetState(at time.Time, s event.State) {
 	p.state = s
 	switch {
 	case p.own == nil:
-	case s == event.Connecting:
+	case s == event.Connecting && p.own.up == nil && !p.ch.over():
 		p.own.connect(at)
 	case s == event.TransientFailure:
 		p.own.abandonIfEmpty(at)
@@ -142,7 +143,7 @@ func (e *endpoint) connect(at time.Time) {
 	if e.episode != nil {
 		return
 	}
-	if e.up != nil { // Its loss is on its way: pick_first drops a READY subchannel and connects at once.
+	if e.up != nil { // The news of its end is on its way: pick_first drops an address and tries the next at once.
 		e.lost, e.up = e.up.id, nil
 	}
 	ch := e.policy.ch

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -48,36 +49,58 @@ func (c *Channel) Disconnected(l *Loss) {
 		return // The end of a policy or subchannel tells the same, and of whom.
 	}
 	at := c.advance(l.at)
+	c.expireLosses(at)
 	if len(c.live) <= maxProbes {
 		for t := range c.live {
-			if t.probe != nil {
-				t.evidence.TCP = t.probe()
-			}
+			t.look(l)
 		}
 	}
-	if len(c.live) == 1 && !l.shared && l.taken.CompareAndSwap(false, true) {
+	if len(c.live) == 1 && !l.shared {
 		for t := range c.live {
-			t.lose(at, l.word)
+			t.take(l)
+			delete(c.live, t)
+			if t.evidence.GoAwayCode() != "" {
+				t.tellDraining(at)
+			}
 		}
 		return
 	}
-	c.expireLosses(at)
 	if len(c.pending) == maxPending {
 		c.pending = c.pending[1:]
 	}
 	c.pending = append(c.pending, l)
 }
 
-// expireLosses forgets what is taken or too old to be somebody's.
-func (c *Channel) expireLosses(at time.Time) {
-	open := c.pending[:0]
-	for _, l := range c.pending {
-		if !l.taken.Load() && at.Sub(l.at) < lossExpires {
-			open = append(open, l)
+// look reads the socket at the time of a loss that may be t's.
+func (t *Transport) look(l *Loss) {
+	if t.probe == nil {
+		return
+	}
+	if t.seen == nil {
+		t.seen = map[*Loss]*event.TCP{}
+	}
+	for old := range t.seen {
+		if old.settled(l.at) {
+			delete(t.seen, old)
 		}
 	}
-	clear(c.pending[len(open):])
-	c.pending = open
+	t.seen[l] = t.probe()
+}
+
+// take makes the loss t's.
+func (t *Transport) take(l *Loss) {
+	if l.taken.CompareAndSwap(false, true) {
+		t.lost, t.evidence.Disconnect, t.evidence.TCP = latest(l.at, t.start), l.label(), t.seen[l]
+	}
+}
+
+// settled reports whether the loss is taken, or too old to be somebody's.
+func (l *Loss) settled(at time.Time) bool {
+	return l.taken.Load() || at.Sub(l.at) >= lossExpires
+}
+
+func (c *Channel) expireLosses(at time.Time) {
+	c.pending = slices.DeleteFunc(c.pending, func(l *Loss) bool { return l.settled(at) })
 }
 
 // claim finds the loss that was t's. Where several are open whose words differ, and the socket does not tell which is
@@ -93,23 +116,19 @@ func (t *Transport) claim() {
 	var fits []*Loss
 	for _, l := range c.pending {
 		same = same && l.label() == mine.label()
-		if fitsSocket(l.label(), t.evidence.TCP) {
+		if fitsSocket(l.label(), t.seen[l]) {
 			fits = append(fits, l)
 		}
 	}
 	switch {
-	case same:
 	case len(fits) == 1:
 		mine = fits[0]
-	default:
+	case !same:
 		for _, l := range c.pending {
 			l.doubted.Store(true)
 		}
 	}
-	if mine.taken.CompareAndSwap(false, true) {
-		t.lost, t.evidence.Disconnect = mine.at, mine.label()
-	}
-	c.expireLosses(c.now)
+	t.take(mine)
 }
 
 // fitsSocket reports whether gRPC's word may be said of a socket in that state.
@@ -120,8 +139,6 @@ func fitsSocket(word string, tcp *event.TCP) bool {
 	switch word {
 	case "connection reset", "connection timed out", "connection aborted":
 		return tcp.State == "CLOSE"
-	case "unknown":
-		return tcp.State != "CLOSE"
 	}
 	return true
 }

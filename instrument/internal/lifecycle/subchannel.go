@@ -133,7 +133,7 @@ func (s *Subchannel) connectDialed(at time.Time) *attempt {
 }
 
 func (s *Subchannel) connectSince(at, since time.Time) *attempt {
-	if s.attempt != nil || s.retired || s.ch().closed {
+	if s.attempt != nil || s.retired || s.ch().over() {
 		return s.attempt
 	}
 	if s.transport != nil { // A dial that ran ahead of the news that the old transport is lost.

@@ -31,7 +31,8 @@ type Transport struct {
 	start   time.Time
 
 	evidence    failure.Evidence
-	cause       event.Cause // Set where this side took it down.
+	seen        map[*Loss]*event.TCP // The socket at each loss that may be this one's.
+	cause       event.Cause          // Set where this side took it down.
 	lost, goneT time.Time
 	interrupted int64
 	// suspects are the RPCs that ended as if the transport were lost, before it was known to be.
@@ -83,15 +84,6 @@ func (t *Transport) ready(at time.Time, s *Subchannel) {
 		ready.Episode = e.id
 	}
 	t.ch.emit(ready)
-}
-
-// lose records the first sign of the loss.
-func (t *Transport) lose(at time.Time, label string) {
-	delete(t.ch.live, t)
-	t.lost, t.evidence.Disconnect = at, label
-	if t.evidence.GoAwayCode() != "" {
-		t.tellDraining(at)
-	}
 }
 
 // stillUp takes back a loss: a failing health check makes gRPC count a disconnection, but the connection stays.

@@ -1,0 +1,328 @@
+package instrument_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+
+	"github.com/redial-dev/redial/instrument"
+	"github.com/redial-dev/redial/instrument/event"
+)
+
+// addresses makes an option for a target "scene:///..." with one endpoint for each address.
+func addresses(all ...string) (*manual.Resolver, grpc.DialOption) {
+	r := manual.NewBuilderWithScheme("scene")
+	r.InitialState(endpoints(all...))
+	return r, grpc.WithResolvers(instrument.WrapResolver(r))
+}
+
+func endpoints(all ...string) (s resolver.State) {
+	for _, a := range all {
+		s.Endpoints = append(s.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: a}}})
+	}
+	return s
+}
+
+func isAttempt(o event.Outcome) func(event.Event) bool {
+	return func(e event.Event) bool {
+		a, ok := e.(event.AttemptEnded)
+		return ok && a.Outcome == o
+	}
+}
+
+const roundRobin = `{"loadBalancingConfig":[{"round_robin":{}}]}`
+
+// A channel without a service config connects by the pick_first that package grpc kept when it was initialised.
+func TestDefaultPickFirst(t *testing.T) {
+	s := newScene(t)
+	srv := s.serve("S1")
+	cc := s.dial(srv.address)
+	s.connect(cc)
+	mustCall(t, cc)
+	s.golden()
+}
+
+// Each of three servers is an endpoint with episodes of its own; the second one's is lost and found again.
+func TestRoundRobin(t *testing.T) {
+	s := newScene(t)
+	one, two, three := s.serve("S1"), s.serve("S2"), s.serve("S3")
+	_, option := addresses(one.address, two.address, three.address)
+	cc := s.dial("scene:///all", option, grpc.WithDefaultServiceConfig(roundRobin))
+	s.connect(cc)
+	awaitKind[event.TransportReady](s, 3)
+	two.stop()
+	s.await(1, "a failed attempt", isAttempt(event.OutcomeFailed))
+	two.start()
+	awaitKind[event.TransportReady](s, 4)
+	s.golden()
+}
+
+// The second of two addresses answers, the first refuses: one episode, two attempts.
+func TestPickFirstOneDead(t *testing.T) {
+	s := newScene(t)
+	dead, srv := s.freeAddress("DEAD"), s.serve("S1")
+	_, option := addresses(dead, srv.address)
+	s.connect(s.dial("scene:///all", option))
+	s.golden()
+}
+
+// The first address does not answer at all: after 250 ms the second is tried beside it, and wins.
+func TestHappyEyeballs(t *testing.T) {
+	s := newScene(t)
+	silent := s.name("192.0.2.1:1", "SILENT")
+	srv := s.serve("S1")
+	_, option := addresses(silent, srv.address)
+	s.connect(s.dial("scene:///all", option, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		if address == silent {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return new(net.Dialer).DialContext(ctx, "tcp", address)
+	})))
+	s.golden()
+}
+
+// Both addresses refuse, until the second one's server is started.
+func TestPickFirstAllDeadThenAlive(t *testing.T) {
+	s := newScene(t)
+	dead, srv := s.freeAddress("DEAD"), s.serve("S1")
+	srv.stop()
+	_, option := addresses(dead, srv.address)
+	cc := s.dial("scene:///all", option)
+	cc.Connect()
+	s.await(1, "a failed attempt at S1", func(e event.Event) bool {
+		a, ok := e.(event.AttemptEnded)
+		return ok && a.Outcome == event.OutcomeFailed && a.Address == srv.address
+	})
+	srv.start()
+	awaitState(t, cc, connectivity.Ready)
+	s.golden()
+}
+
+// The server is stopped, and started again after two attempts failed.
+func TestServerStopAndRestart(t *testing.T) {
+	s := newScene(t)
+	srv := s.serve("S1")
+	cc := s.dial(srv.address)
+	s.connect(cc)
+	srv.stop()
+	awaitState(t, cc, connectivity.Idle)
+	cc.Connect()
+	s.await(2, "a failed attempt", isAttempt(event.OutcomeFailed))
+	srv.start()
+	awaitState(t, cc, connectivity.Ready)
+	s.golden()
+}
+
+// failOnce closes the channel after its first failed attempt.
+func (s *scene) failOnce(target string, opts ...grpc.DialOption) {
+	s.t.Helper()
+	cc := s.dial(target, append([]grpc.DialOption{
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: slowBackoff, MinConnectTimeout: time.Second}),
+	}, opts...)...)
+	cc.Connect()
+	s.await(1, "a failed attempt", isAttempt(event.OutcomeFailed))
+	s.golden()
+}
+
+// slowBackoff leaves no time for a second attempt, and shortDeadline too little for a first: gRPC gives an attempt as
+// long as the backoff after it.
+var (
+	slowBackoff   = backoff.Config{BaseDelay: time.Minute, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Minute}
+	shortDeadline = grpc.WithConnectParams(grpc.ConnectParams{
+		Backoff: backoff.Config{BaseDelay: 2 * time.Second, Multiplier: 1, MaxDelay: 2 * time.Second},
+	})
+)
+
+func TestRefused(t *testing.T) {
+	s := newScene(t)
+	s.failOnce(s.freeAddress("DEAD"))
+}
+
+// Nobody answers the dial, until gRPC's deadline for it.
+func TestBlackholedDial(t *testing.T) {
+	s := newScene(t)
+	s.failOnce(s.name("192.0.2.1:1", "SILENT"), shortDeadline, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}))
+}
+
+func TestAcceptThenClose(t *testing.T) {
+	s := newScene(t)
+	s.failOnce(s.raw("S1", func(c net.Conn) {
+		if err := drainAndClose(c); err != nil {
+			t.Error(err)
+		}
+	}))
+}
+
+// drainAndClose reads the client's preface first, so that closing sends FIN and not RST.
+func drainAndClose(c net.Conn) error {
+	if _, err := io.ReadFull(c, make([]byte, len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")+9)); err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+// The server accepts and never says a word: it is the settings phase that fails.
+func TestAcceptThenSilence(t *testing.T) {
+	s := newScene(t)
+	s.failOnce(s.raw("S1", func(net.Conn) {}), shortDeadline)
+}
+
+func TestServerSpeaksHTTP1(t *testing.T) {
+	s := newScene(t)
+	s.failOnce(s.raw("S1", func(c net.Conn) {
+		if _, err := io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"); err != nil {
+			t.Error(err)
+		}
+	}))
+}
+
+// ResetConnectBackoff cuts a backoff of a minute short.
+func TestResetConnectBackoff(t *testing.T) {
+	s := newScene(t, instrument.WithBackoff(slowBackoff))
+	srv := s.serve("S1")
+	srv.stop()
+	cc := s.dial(srv.address, grpc.WithConnectParams(grpc.ConnectParams{Backoff: slowBackoff, MinConnectTimeout: patience}))
+	cc.Connect()
+	awaitState(t, cc, connectivity.TransientFailure)
+	srv.start()
+	awaitKind[event.BackoffStarted](s, 1)
+	cc.ResetConnectBackoff()
+	s.connect(cc)
+	s.golden()
+}
+
+// The user's own dialer is called as ever; its phases are seen.
+func TestOwnDialer(t *testing.T) {
+	s := newScene(t)
+	srv := s.serve("S1")
+	asked := make(chan string, 1)
+	s.connect(s.dial(srv.address, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		asked <- address
+		return new(net.Dialer).DialContext(ctx, "tcp", address)
+	})))
+	if have := <-asked; have != srv.address {
+		t.Errorf("the dialer was asked for %q, not for %q", have, srv.address)
+	}
+	s.golden()
+}
+
+// A dialer that returns a connection of its own type, whose addresses are made anew at each call.
+func TestOwnConn(t *testing.T) {
+	s := newScene(t)
+	srv := s.serve("S1")
+	cc := s.dial(srv.address, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		return ownConn{c}, err
+	}))
+	s.connect(cc)
+	mustCall(t, cc)
+	s.golden()
+}
+
+type ownConn struct{ net.Conn }
+
+func (c ownConn) LocalAddr() net.Addr { return ownAddr(c.Conn.LocalAddr().String()) }
+
+type ownAddr string
+
+func (ownAddr) Network() string  { return "own" }
+func (a ownAddr) String() string { return string(a) }
+
+func TestUnixSocket(t *testing.T) {
+	s := newScene(t)
+	path := s.name(filepath.Join(t.TempDir(), "s"), "S1")
+	s.serveOn("unix", path)
+	cc := s.dial("unix://" + path)
+	s.connect(cc)
+	mustCall(t, cc)
+	s.golden()
+}
+
+func TestAbstractSocket(t *testing.T) {
+	s := newScene(t)
+	name := filepath.Base(t.TempDir()) + t.Name()
+	s.name("@"+name, "S1")
+	s.serveOn("unix", "@"+name)
+	cc := s.dial("unix-abstract:" + name)
+	s.connect(cc)
+	mustCall(t, cc)
+	s.golden()
+}
+
+// The old ways to make a channel, which connect at once.
+func TestDial(t *testing.T) {
+	s := newScene(t)
+	srv := s.serve("S1")
+	cc, err := grpc.Dial(srv.address, insecureOption, grpc.WithStatsHandler(s.handler)) //nolint:staticcheck // It is still supported.
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.keep(cc)
+	awaitState(t, cc, connectivity.Ready)
+	s.golden()
+}
+
+func TestDialContextWithBlock(t *testing.T) {
+	s := newScene(t)
+	srv := s.serve("S1")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	//nolint:staticcheck // It is still supported.
+	cc, err := grpc.DialContext(ctx, srv.address, insecureOption, grpc.WithBlock(), grpc.WithStatsHandler(s.handler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.keep(cc)
+	s.golden()
+}
+
+// A resolver that fails: no policy is made, and RPCs fail with the resolver's error.
+func TestResolverError(t *testing.T) {
+	s := newScene(t)
+	r := manual.NewBuilderWithScheme("scene")
+	r.BuildCallback = func(_ resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) {
+		cc.ReportError(errors.New("no such service"))
+	}
+	cc := s.dial("scene:///nowhere", grpc.WithResolvers(instrument.WrapResolver(r)))
+	if err := call(cc); err == nil {
+		t.Error("an RPC to nowhere succeeded")
+	}
+	s.golden()
+}
+
+// The resolver fails first and answers later.
+func TestResolverErrorThenAddress(t *testing.T) {
+	s := newScene(t)
+	srv := s.serve("S1")
+	r, option := addresses(srv.address)
+	r.BuildCallback = func(_ resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) {
+		cc.ReportError(errors.New("try again later"))
+	}
+	cc := s.dial("scene:///later", option)
+	s.connect(cc)
+	s.golden()
+}
+
+// An answer of a resolver that is not wrapped is seen by the policy.
+func TestUnwrappedResolver(t *testing.T) {
+	s := newScene(t)
+	srv := s.serve("S1")
+	r := manual.NewBuilderWithScheme("scene")
+	r.InitialState(resolver.State{Addresses: []resolver.Address{{Addr: srv.address}}})
+	s.connect(s.dial("scene:///plain", grpc.WithResolvers(r)))
+	s.golden()
+}

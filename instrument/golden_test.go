@@ -1,0 +1,266 @@
+package instrument_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/redial-dev/redial/instrument"
+)
+
+var update = flag.Bool("update", false, "write testdata/scenarios anew from what is recorded")
+
+// golden ends the scene and compares its spans and metrics with testdata/scenarios/<test>.txt. There, names stand
+// for addresses, "*" stands for what differs between two runs, and "redial." is left out of attributes.
+func (s *scene) golden() {
+	s.t.Helper()
+	s.closeAll()
+	metrics := s.renderMetrics()
+	s.shutdown()
+	have := []byte("spans\n" + s.renderSpans() + "\nmetrics\n" + metrics)
+	file := filepath.Join("testdata", "scenarios", strings.ReplaceAll(strings.TrimPrefix(s.t.Name(), "Test"), "/", "_")+".txt")
+	if *update {
+		if err := os.WriteFile(file, have, 0o644); err != nil {
+			s.t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		s.t.Fatalf("no expectation (run with -update and read it): %v", err)
+	}
+	if !bytes.Equal(have, want) {
+		s.t.Errorf("%s differs.\n--- want\n%s\n--- have\n%s\n--- events\n%s", file, want, have, s.story())
+	}
+}
+
+func (s *scene) shutdown() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := s.handler.Shutdown(ctx); err != nil {
+		s.t.Errorf("Shutdown: %v", err)
+	}
+}
+
+// renderSpans draws redial's spans: roots by name and start, children below their parents. Spans of others are left
+// out but for their names where a wait is below them.
+func (s *scene) renderSpans() string {
+	r := spanRenderer{scene: s, children: map[trace.SpanID][]sdktrace.ReadOnlySpan{}, labels: map[trace.SpanID]string{}}
+	if open := len(s.spans.Started()) - len(s.spans.Ended()); open != 0 {
+		s.t.Errorf("%d spans were never ended", open)
+	}
+	var roots []sdktrace.ReadOnlySpan
+	all := s.spans.Ended()
+	byID := map[trace.SpanID]sdktrace.ReadOnlySpan{}
+	for _, span := range all {
+		byID[span.SpanContext().SpanID()] = span
+	}
+	for _, span := range all {
+		if _, known := byID[span.Parent().SpanID()]; known {
+			r.children[span.Parent().SpanID()] = append(r.children[span.Parent().SpanID()], span)
+		} else {
+			roots = append(roots, span)
+		}
+	}
+	order := []string{"grpc.resolve", "grpc.connect", "grpc.transport"}
+	rank := func(span sdktrace.ReadOnlySpan) int {
+		if i := slices.Index(order, span.Name()); i >= 0 {
+			return i
+		}
+		return len(order)
+	}
+	sort.SliceStable(roots, func(i, j int) bool {
+		if a, b := rank(roots[i]), rank(roots[j]); a != b {
+			return a < b
+		}
+		return roots[i].StartTime().Before(roots[j].StartTime())
+	})
+	count := map[string]int{}
+	for _, span := range roots {
+		count[span.Name()]++
+		r.labels[span.SpanContext().SpanID()] = fmt.Sprintf("%s/%d", strings.TrimPrefix(span.Name(), "grpc."), count[span.Name()])
+	}
+	for _, span := range roots {
+		r.draw(span, 0)
+	}
+	return r.text.String()
+}
+
+type spanRenderer struct {
+	scene    *scene
+	text     strings.Builder
+	children map[trace.SpanID][]sdktrace.ReadOnlySpan
+	labels   map[trace.SpanID]string
+}
+
+func (r *spanRenderer) draw(span sdktrace.ReadOnlySpan, depth int) {
+	r.check(span)
+	parts := []string{strings.Repeat("  ", depth) + span.Name()}
+	if label := r.labels[span.SpanContext().SpanID()]; label != "" {
+		parts[0] += strings.TrimPrefix(label, strings.TrimPrefix(span.Name(), "grpc."))
+	}
+	if span.SpanKind() != trace.SpanKindInternal {
+		parts = append(parts, span.SpanKind().String())
+	}
+	for _, link := range span.Links() {
+		label, ok := r.labels[link.SpanContext.SpanID()]
+		if !ok {
+			r.scene.t.Errorf("%s links to an unknown span", span.Name())
+		}
+		parts = append(parts, "-> "+label)
+	}
+	parts = append(parts, r.scene.renderAttributes(span.Attributes())...)
+	if st := span.Status(); st.Code != codes.Unset {
+		parts = append(parts, strings.ToLower(st.Code.String()))
+	}
+	fmt.Fprintln(&r.text, strings.Join(parts, " "))
+	for _, e := range span.Events() {
+		line := append([]string{strings.Repeat("  ", depth+1) + "! " + e.Name}, r.scene.renderAttributes(e.Attributes)...)
+		fmt.Fprintln(&r.text, strings.Join(line, " "))
+	}
+	below := r.children[span.SpanContext().SpanID()]
+	sort.SliceStable(below, func(i, j int) bool { return below[i].StartTime().Before(below[j].StartTime()) })
+	for _, child := range below {
+		if child.StartTime().Before(span.StartTime()) {
+			r.scene.t.Errorf("%s starts before its parent %s", child.Name(), span.Name())
+		}
+		r.draw(child, depth+1)
+	}
+}
+
+// check holds what every span of redial's must have.
+func (r *spanRenderer) check(span sdktrace.ReadOnlySpan) {
+	t := r.scene.t
+	if span.EndTime().Before(span.StartTime()) {
+		t.Errorf("%s ends before it starts", span.Name())
+	}
+	scope := span.InstrumentationScope()
+	if scope.Name != instrument.ScopeName {
+		return
+	}
+	if scope.Version != instrument.Version || scope.SchemaURL != semconv.SchemaURL {
+		t.Errorf("%s has the scope %+v", span.Name(), scope)
+	}
+	for _, want := range []attribute.Key{"rpc.system.name", "grpc.target", "redial.channel.id"} {
+		if want == "redial.channel.id" && span.Name() == "grpc.resolve" && span.Status().Code == codes.Error {
+			continue // Only policies are told the id, and there may be none yet.
+		}
+		if !slices.ContainsFunc(span.Attributes(), func(kv attribute.KeyValue) bool { return kv.Key == want }) {
+			t.Errorf("%s has no %s", span.Name(), want)
+		}
+	}
+}
+
+// silent are attributes that every span has, or that come as part of another.
+var silent = []attribute.Key{
+	"rpc.system.name", "grpc.target", "redial.channel.id", "redial.subchannel.id",
+	"server.port", "network.peer.port", "network.local.port",
+}
+
+// unsteady are attributes whose value differs between runs: that they are there is what counts.
+var unsteady = []attribute.Key{
+	"redial.backoff.delay", "redial.tcp.rtt", "redial.tcp.idle", "redial.tcp.retransmits", "network.local.address",
+	"tls.server.not_after",
+}
+
+func (s *scene) renderAttributes(kvs []attribute.KeyValue) (parts []string) {
+	values := map[attribute.Key]string{}
+	for _, kv := range kvs {
+		values[kv.Key] = kv.Value.Emit()
+	}
+	for _, kv := range kvs {
+		if slices.Contains(silent, kv.Key) {
+			continue
+		}
+		value := values[kv.Key]
+		switch {
+		case slices.Contains(unsteady, kv.Key):
+			value = "*"
+		case kv.Key == "redial.backoff.total" && value != "0":
+			value = "*"
+		case kv.Key == "server.address":
+			value = s.nameOf(value, values["server.port"])
+		case kv.Key == "network.peer.address":
+			value = s.nameOf(value, values["network.peer.port"])
+		}
+		if strings.ContainsAny(value, " ") {
+			value = strconv.Quote(value)
+		}
+		parts = append(parts, strings.TrimPrefix(string(kv.Key), "redial.")+"="+value)
+	}
+	slices.Sort(parts)
+	return parts
+}
+
+func (s *scene) nameOf(host, port string) string {
+	address := host
+	if port != "" {
+		address = net.JoinHostPort(host, port)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if name, ok := s.names[address]; ok {
+		return name
+	}
+	return address
+}
+
+// renderMetrics lists every series with its value: the count of a histogram.
+func (s *scene) renderMetrics() string {
+	s.t.Helper()
+	var rm metricdata.ResourceMetrics
+	if err := s.metrics.Collect(context.Background(), &rm); err != nil {
+		s.t.Fatal(err)
+	}
+	var lines []string
+	for _, scope := range rm.ScopeMetrics {
+		for _, m := range scope.Metrics {
+			add := func(kvs attribute.Set, value any) {
+				parts := append([]string{m.Name}, s.renderAttributes(kvs.ToSlice())...)
+				lines = append(lines, fmt.Sprintf("%s: %v\n", strings.Join(parts, " "), value))
+			}
+			switch data := m.Data.(type) {
+			case metricdata.Histogram[float64]:
+				for _, p := range data.DataPoints {
+					add(p.Attributes, p.Count)
+				}
+			case metricdata.Sum[int64]:
+				for _, p := range data.DataPoints {
+					add(p.Attributes, p.Value)
+				}
+			case metricdata.Gauge[int64]:
+				for _, p := range data.DataPoints {
+					add(p.Attributes, p.Value)
+				}
+			default:
+				s.t.Errorf("%s: unexpected %T", m.Name, data)
+			}
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
+}
+
+func typeName(v any) string { return strings.TrimPrefix(fmt.Sprintf("%T", v), "event.") }
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(m.Run())
+}

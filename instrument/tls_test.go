@@ -1,0 +1,198 @@
+package instrument_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+)
+
+// authority signs server certificates.
+type authority struct {
+	t    *testing.T
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{t: t}
+	a.cert, a.key = a.sign(&x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "scene authority"}, IsCA: true,
+		NotAfter: time.Now().Add(time.Hour), BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	})
+	return a
+}
+
+func (a *authority) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
+	a.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	parent, signer := a.cert, a.key
+	if parent == nil {
+		parent, signer = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return cert, key
+}
+
+// server returns credentials with a certificate for a name until a time.
+func (a *authority) server(name string, until time.Time) grpc.ServerOption {
+	cert, key := a.sign(&x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotAfter: until,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	return grpc.Creds(credentials.NewServerTLSFromCert(&tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}))
+}
+
+// client returns credentials that trust this authority, for a server of a name.
+func (a *authority) client(name string) credentials.TransportCredentials {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return credentials.NewTLS(&tls.Config{RootCAs: pool, ServerName: name, MinVersion: tls.VersionTLS13})
+}
+
+func TestTLS(t *testing.T) {
+	a := newAuthority(t)
+	later := time.Now().Add(time.Hour)
+	t.Run("Good", func(t *testing.T) {
+		s := newScene(t)
+		srv := s.serve("S1", a.server("scene.test", later))
+		cc := s.dial(srv.address, grpc.WithTransportCredentials(a.client("scene.test")))
+		s.connect(cc)
+		mustCall(t, cc)
+		s.golden()
+	})
+	t.Run("UnknownAuthority", func(t *testing.T) {
+		s := newScene(t)
+		srv := s.serve("S1", a.server("scene.test", later))
+		s.failOnce(srv.address, grpc.WithTransportCredentials(newAuthority(t).client("scene.test")))
+	})
+	t.Run("Expired", func(t *testing.T) {
+		s := newScene(t)
+		srv := s.serve("S1", a.server("scene.test", time.Now().Add(-time.Hour)))
+		s.failOnce(srv.address, grpc.WithTransportCredentials(a.client("scene.test")))
+	})
+	t.Run("WrongName", func(t *testing.T) {
+		s := newScene(t)
+		srv := s.serve("S1", a.server("other.test", later))
+		s.failOnce(srv.address, grpc.WithTransportCredentials(a.client("scene.test")))
+	})
+	t.Run("PlainServer", func(t *testing.T) {
+		s := newScene(t)
+		srv := s.serve("S1")
+		s.failOnce(srv.address, grpc.WithTransportCredentials(a.client("scene.test")))
+	})
+	t.Run("PlainClient", func(t *testing.T) {
+		s := newScene(t)
+		srv := s.serve("S1", a.server("scene.test", later))
+		s.failOnce(srv.address)
+	})
+}
+
+// bundle has transport credentials and per-RPC ones.
+type bundle struct {
+	transport credentials.TransportCredentials
+	perRPC    credentials.PerRPCCredentials
+}
+
+func (b bundle) TransportCredentials() credentials.TransportCredentials { return b.transport }
+func (b bundle) PerRPCCredentials() credentials.PerRPCCredentials       { return b.perRPC }
+func (b bundle) NewWithMode(string) (credentials.Bundle, error)         { return b, nil }
+
+// token is a per-RPC credential.
+type token string
+
+func (k token) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"token": string(k)}, nil
+}
+func (token) RequireTransportSecurity() bool { return true }
+
+// tokens is an interceptor that notes the tokens of the RPCs.
+func tokens(seen chan<- []string) grpc.ServerOption {
+	return grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		md, _ := metadata.FromIncomingContext(ctx)
+		seen <- md.Get("token")
+		return next(ctx, req)
+	})
+}
+
+func TestCredentials(t *testing.T) {
+	a := newAuthority(t)
+	good := func(name string) grpc.ServerOption { return a.server(name, time.Now().Add(time.Hour)) }
+	t.Run("Bundle", func(t *testing.T) {
+		s := newScene(t)
+		seen := make(chan []string, 1)
+		srv := s.serve("S1", good("scene.test"), tokens(seen))
+		cc := s.dialWith(srv.address, grpc.WithStatsHandler(s.handler),
+			grpc.WithAuthority("scene.test"), grpc.WithCredentialsBundle(bundle{a.client("scene.test"), token("bundled")}))
+		s.connect(cc)
+		mustCall(t, cc)
+		wantTokens(t, <-seen, "bundled")
+		s.golden()
+	})
+	t.Run("PerRPC", func(t *testing.T) {
+		s := newScene(t)
+		seen := make(chan []string, 1)
+		srv := s.serve("S1", good("scene.test"), tokens(seen))
+		cc := s.dial(srv.address, grpc.WithTransportCredentials(a.client("scene.test")), grpc.WithPerRPCCredentials(token("channel's")))
+		s.connect(cc)
+		mustCall(t, cc)
+		wantTokens(t, <-seen, "channel's")
+		s.golden()
+	})
+	t.Run("PerCall", func(t *testing.T) {
+		s := newScene(t)
+		seen := make(chan []string, 1)
+		srv := s.serve("S1", good("scene.test"), tokens(seen))
+		cc := s.dial(srv.address, grpc.WithTransportCredentials(a.client("scene.test")))
+		s.connect(cc)
+		mustCall(t, cc, grpc.PerRPCCredentials(token("call's")))
+		wantTokens(t, <-seen, "call's")
+		s.golden()
+	})
+	t.Run("InsecureRefusesTokens", func(t *testing.T) {
+		s := newScene(t)
+		srv := s.serve("S1")
+		cc := s.dial(srv.address)
+		s.connect(cc)
+		if err := call(cc, grpc.PerRPCCredentials(token("call's"))); err == nil {
+			t.Error("a token was sent over an insecure connection")
+		}
+		s.golden()
+	})
+}
+
+func wantTokens(t *testing.T, have []string, want string) {
+	t.Helper()
+	if len(have) != 1 || have[0] != want {
+		t.Errorf("the server saw the tokens %q, want %q", have, want)
+	}
+}
+
+// A handshake that hangs fails at the attempt's deadline, in the handshake phase.
+func TestHandshakeHangs(t *testing.T) {
+	a := newAuthority(t)
+	s := newScene(t)
+	s.failOnce(s.raw("S1", func(net.Conn) {}), shortDeadline, grpc.WithTransportCredentials(a.client("scene.test")))
+}
