@@ -92,7 +92,7 @@ func TestHappyEyeballs(t *testing.T) {
 	s.golden()
 }
 
-// Both addresses refuse, until the second one's server is started.
+// Both addresses refuse, until the second one's server is started: one episode, with the attempts at both.
 func TestPickFirstAllDeadThenAlive(t *testing.T) {
 	s := newScene(t)
 	dead, srv := s.freeAddress("DEAD"), s.serve("S1")
@@ -106,7 +106,28 @@ func TestPickFirstAllDeadThenAlive(t *testing.T) {
 	})
 	srv.start()
 	awaitState(t, cc, connectivity.Ready)
-	s.golden()
+	s.closeAll()
+	defer s.shutdown()
+	var ended []event.ConnectEnded
+	attempts := map[string][]event.Outcome{}
+	for _, e := range s.told() {
+		switch e := e.(type) {
+		case event.ConnectEnded:
+			ended = append(ended, e)
+		case event.AttemptEnded:
+			attempts[e.Address] = append(attempts[e.Address], e.Outcome)
+		}
+	}
+	if len(ended) != 1 || ended[0].Outcome != event.OutcomeReady || ended[0].Attempts != len(attempts[dead])+len(attempts[srv.address]) {
+		t.Errorf("episodes: %v, want one that is ready after all attempts of %v", ended, attempts)
+	}
+	at := attempts[srv.address]
+	if len(at) < 2 || at[0] != event.OutcomeFailed || at[len(at)-1] != event.OutcomeReady {
+		t.Errorf("attempts at the server: %v, want failed ones and then ready", at)
+	}
+	if len(attempts[dead]) == 0 || attempts[dead][0] != event.OutcomeFailed {
+		t.Errorf("attempts at the dead address: %v, want failed ones", attempts[dead])
+	}
 }
 
 // The server is stopped, and started again after two attempts failed.

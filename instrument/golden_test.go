@@ -27,7 +27,8 @@ import (
 var update = flag.Bool("update", false, "write testdata/scenarios anew from what is recorded")
 
 // golden ends the scene and compares its spans and metrics with testdata/scenarios/<test>.txt. There, names stand
-// for addresses, "*" stands for what differs between two runs, and "redial." is left out of attributes.
+// for addresses, "*" for what differs between two runs, "a|b" for what ends in one of two ways, and "redial." is left
+// out of attributes.
 func (s *scene) golden() {
 	s.t.Helper()
 	s.closeAll()
@@ -59,7 +60,7 @@ func (s *scene) shutdown() {
 	}
 }
 
-// renderSpans draws redial's spans: roots by name and start, children below their parents. Spans of others are left
+// renderSpans draws redial's spans: roots by name, server and start (policies connect in any order), children below their parents. Spans of others are left
 // out but for their names where a wait is below them.
 func (s *scene) renderSpans() string {
 	r := spanRenderer{scene: s, children: map[trace.SpanID][]sdktrace.ReadOnlySpan{}, labels: map[trace.SpanID]string{}}
@@ -90,6 +91,9 @@ func (s *scene) renderSpans() string {
 		if a, b := rank(roots[i]), rank(roots[j]); a != b {
 			return a < b
 		}
+		if a, b := r.server(roots[i]), r.server(roots[j]); a != b {
+			return a < b
+		}
 		return roots[i].StartTime().Before(roots[j].StartTime())
 	})
 	count := map[string]int{}
@@ -108,6 +112,27 @@ type spanRenderer struct {
 	text     strings.Builder
 	children map[trace.SpanID][]sdktrace.ReadOnlySpan
 	labels   map[trace.SpanID]string
+}
+
+// server names the server of a span, or of the first of its children.
+func (r *spanRenderer) server(span sdktrace.ReadOnlySpan) string {
+	for _, part := range r.scene.renderAttributes(span.Attributes()) {
+		if name, ok := strings.CutPrefix(part, "server.address="); ok {
+			return name
+		}
+	}
+	below := r.below(span)
+	if len(below) == 0 {
+		return ""
+	}
+	return r.server(below[0])
+}
+
+// below returns a span's children in the order of their start.
+func (r *spanRenderer) below(span sdktrace.ReadOnlySpan) []sdktrace.ReadOnlySpan {
+	below := r.children[span.SpanContext().SpanID()]
+	sort.SliceStable(below, func(i, j int) bool { return below[i].StartTime().Before(below[j].StartTime()) })
+	return below
 }
 
 func (r *spanRenderer) draw(span sdktrace.ReadOnlySpan, depth int) {
@@ -135,9 +160,7 @@ func (r *spanRenderer) draw(span sdktrace.ReadOnlySpan, depth int) {
 		line := append([]string{strings.Repeat("  ", depth+1) + "! " + e.Name}, r.scene.renderAttributes(e.Attributes)...)
 		fmt.Fprintln(&r.text, strings.Join(line, " "))
 	}
-	below := r.children[span.SpanContext().SpanID()]
-	sort.SliceStable(below, func(i, j int) bool { return below[i].StartTime().Before(below[j].StartTime()) })
-	for _, child := range below {
+	for _, child := range r.below(span) {
 		if child.StartTime().Before(span.StartTime()) {
 			r.scene.t.Errorf("%s starts before its parent %s", child.Name(), span.Name())
 		}
@@ -180,6 +203,13 @@ var unsteady = []attribute.Key{
 	"tls.server.not_after",
 }
 
+// stopped maps the two ways in which connections of a stopped server end to one.
+var stopped = map[string]string{
+	"peer_closed": "peer_closed|connection_reset", "connection_reset": "peer_closed|connection_reset",
+	"unknown": "unknown|connection reset", "connection reset": "unknown|connection reset",
+	"CLOSE_WAIT": "CLOSE_WAIT|CLOSE", "CLOSE": "CLOSE_WAIT|CLOSE",
+}
+
 func (s *scene) renderAttributes(kvs []attribute.KeyValue) (parts []string) {
 	values := map[attribute.Key]string{}
 	for _, kv := range kvs {
@@ -199,6 +229,9 @@ func (s *scene) renderAttributes(kvs []attribute.KeyValue) (parts []string) {
 			value = s.nameOf(value, values["server.port"])
 		case kv.Key == "network.peer.address":
 			value = s.nameOf(value, values["network.peer.port"])
+		}
+		if either, ok := stopped[value]; ok && s.abrupt {
+			value = either
 		}
 		if strings.ContainsAny(value, " ") {
 			value = strconv.Quote(value)

@@ -46,6 +46,7 @@ type scene struct {
 
 	mu     sync.Mutex
 	names  map[string]string
+	abrupt bool // A server was stopped.
 	events []event.Event
 	more   chan struct{} // Closed and made anew with each event.
 }
@@ -171,8 +172,12 @@ func (s *scene) closeAll() {
 // awaitBalance waits until every transport, episode and RPC's wait that began has ended.
 func (s *scene) awaitBalance() {
 	s.t.Helper()
-	timeout := time.After(patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	for {
+		if err := s.handler.Drain(ctx); err != nil {
+			s.t.Fatalf("the queue was not drained: %v", err)
+		}
 		s.mu.Lock()
 		open := 0
 		for _, e := range s.events {
@@ -190,7 +195,7 @@ func (s *scene) awaitBalance() {
 		}
 		select {
 		case <-more:
-		case <-timeout:
+		case <-ctx.Done():
 			s.t.Fatalf("%d things that began did not end:\n%s", open, s.story())
 		}
 	}
@@ -262,6 +267,7 @@ func (s *scene) streamWith(ctx context.Context, cc *grpc.ClientConn) (wait func(
 // server is a real gRPC server on loopback that can be stopped and started again at the same address.
 type server struct {
 	t       *testing.T
+	scene   *scene
 	network string
 	address string
 	opts    []grpc.ServerOption
@@ -280,7 +286,7 @@ func (s *scene) serve(name string, opts ...grpc.ServerOption) *server {
 
 func (s *scene) serveOn(network, address string, opts ...grpc.ServerOption) *server {
 	s.t.Helper()
-	srv := &server{t: s.t, network: network, address: address, opts: opts}
+	srv := &server{t: s.t, scene: s, network: network, address: address, opts: opts}
 	srv.start()
 	s.t.Cleanup(srv.stop)
 	return srv
@@ -298,11 +304,13 @@ func (s *server) start() {
 	go func() { s.done <- s.srv.Serve(lis) }()
 }
 
-// stop closes the listener and all connections at once.
+// stop closes the listener and all connections at once. If the server did not read yet what gRPC had sent last, the
+// kernel answers with RST and not with FIN.
 func (s *server) stop() {
 	if s.srv == nil {
 		return
 	}
+	s.scene.abrupt = true
 	s.srv.Stop()
 	if err := <-s.done; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		s.t.Errorf("serve: %v", err)
@@ -363,7 +371,8 @@ func (s *scene) freeAddress(name string) string {
 	return s.name(address, name)
 }
 
-func (s *scene) sortedEvents() []event.Event {
+// told returns what happened so far.
+func (s *scene) told() []event.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.events)

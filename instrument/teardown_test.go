@@ -214,7 +214,7 @@ func TestStreamsAtTeardown(t *testing.T) {
 	}
 	s.gone()
 	s.closeAll()
-	for _, e := range s.sortedEvents() {
+	for _, e := range s.told() {
 		ended, ok := e.(event.TransportEnded)
 		if !ok {
 			continue
