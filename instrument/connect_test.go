@@ -105,7 +105,7 @@ func TestPickFirstAllDeadThenAlive(t *testing.T) {
 		return ok && a.Outcome == event.OutcomeFailed && a.Address == srv.address
 	})
 	srv.start()
-	awaitState(t, cc, connectivity.Ready)
+	s.awaitState(cc, connectivity.Ready)
 	s.closeAll()
 	defer s.shutdown()
 	var ended []event.ConnectEnded
@@ -137,11 +137,11 @@ func TestServerStopAndRestart(t *testing.T) {
 	cc := s.dial(srv.address)
 	s.connect(cc)
 	srv.stop()
-	awaitState(t, cc, connectivity.Idle)
+	s.awaitState(cc, connectivity.Idle)
 	cc.Connect()
 	s.await(2, "a failed attempt", isAttempt(event.OutcomeFailed))
 	srv.start()
-	awaitState(t, cc, connectivity.Ready)
+	s.awaitState(cc, connectivity.Ready)
 	s.golden()
 }
 
@@ -152,7 +152,7 @@ func (s *scene) failOnce(target string, opts ...grpc.DialOption) {
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: slowBackoff, MinConnectTimeout: time.Second}),
 	}, opts...)...)
 	cc.Connect()
-	s.await(1, "a failed attempt", isAttempt(event.OutcomeFailed))
+	s.awaitState(cc, connectivity.TransientFailure)
 	s.golden()
 }
 
@@ -218,7 +218,7 @@ func TestResetConnectBackoff(t *testing.T) {
 	srv.stop()
 	cc := s.dial(srv.address, grpc.WithConnectParams(grpc.ConnectParams{Backoff: slowBackoff, MinConnectTimeout: patience}))
 	cc.Connect()
-	awaitState(t, cc, connectivity.TransientFailure)
+	s.awaitState(cc, connectivity.TransientFailure)
 	srv.start()
 	awaitKind[event.BackoffStarted](s, 1)
 	cc.ResetConnectBackoff()
@@ -293,7 +293,7 @@ func TestDial(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.keep(cc)
-	awaitState(t, cc, connectivity.Ready)
+	s.awaitState(cc, connectivity.Ready)
 	s.golden()
 }
 

@@ -297,3 +297,18 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	os.Exit(m.Run())
 }
+
+// only returns the one ended span of a name.
+func (s *scene) only(name string) sdktrace.ReadOnlySpan {
+	s.t.Helper()
+	var found []sdktrace.ReadOnlySpan
+	for _, span := range s.spans.Ended() {
+		if span.Name() == name {
+			found = append(found, span)
+		}
+	}
+	if len(found) != 1 {
+		s.t.Fatalf("%d spans %s, want one", len(found), name)
+	}
+	return found[0]
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -205,18 +206,23 @@ func (s *scene) awaitBalance() {
 func (s *scene) connect(cc *grpc.ClientConn) {
 	s.t.Helper()
 	cc.Connect()
-	awaitState(s.t, cc, connectivity.Ready)
+	s.awaitState(cc, connectivity.Ready)
 }
 
-func awaitState(t *testing.T, cc *grpc.ClientConn, want connectivity.State) {
-	t.Helper()
+// awaitState waits until a channel has a state, and redial told so.
+func (s *scene) awaitState(cc *grpc.ClientConn, want connectivity.State) {
+	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for have := cc.GetState(); have != want; have = cc.GetState() {
 		if !cc.WaitForStateChange(ctx, have) {
-			t.Fatalf("waited %v for %v, the channel is %v", patience, want, have)
+			s.t.Fatalf("waited %v for %v, the channel is %v", patience, want, have)
 		}
 	}
+	s.await(1, "the channel's "+want.String(), func(e event.Event) bool {
+		c, ok := e.(event.ChannelState)
+		return ok && strings.EqualFold(string(c.To), want.String())
+	})
 }
 
 // call makes one RPC.

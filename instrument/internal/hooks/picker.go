@@ -106,7 +106,9 @@ func (f *flight) settle() {
 	})
 	switch {
 	case ended:
-		f.channel.observer.conns.leave(f)
+		// gRPC tells that an RPC is done first to its pick, which may complete the record, and then to the handler,
+		// which still asks for the cause.
+		time.AfterFunc(lifecycle.Grace, func() { f.channel.observer.conns.leave(f) })
 		f.channel.observer.forgetIfFinished(f.channel)
 	case !deadline.IsZero():
 		time.AfterFunc(time.Until(deadline), f.settle)

@@ -12,8 +12,8 @@ import (
 const (
 	// subchannelShutdown is gRPC's word (gRFC A94) for a transport that its own channel took down.
 	subchannelShutdown = "subchannel shutdown"
-	// grace is how long the record of a transport that is gone waits for its last RPCs, whose errors tell the most.
-	grace = time.Second
+	// Grace is how long the record of a transport that is gone waits for its last RPCs, whose errors tell the most.
+	Grace = time.Second
 )
 
 // Transport is one HTTP/2 connection.
@@ -187,7 +187,7 @@ func (t *Transport) Deadline() time.Time {
 	if _, leaving := t.ch.leaving[t]; !leaving || !t.gone {
 		return time.Time{}
 	}
-	return t.goneT.Add(grace)
+	return t.goneT.Add(Grace)
 }
 
 // Ended reports whether nothing more will be told of the transport.
@@ -200,7 +200,7 @@ func (t *Transport) Ended() bool {
 // Check ends the record of a transport that is gone once its RPCs are done, or were given enough time.
 func (t *Transport) Check(at time.Time) {
 	at = t.ch.advance(at)
-	if t.down && t.gone && (t.InFlight.Load() <= 0 || !at.Before(t.goneT.Add(grace))) {
+	if t.down && t.gone && (t.InFlight.Load() <= 0 || !at.Before(t.goneT.Add(Grace))) {
 		t.end(at, "")
 	}
 }

@@ -46,8 +46,19 @@ func (w *Wait) End(at time.Time, o event.Outcome, err error) {
 	delete(ch.waits, w)
 	ch.emit(event.PickWaitEnded{
 		Head: ch.head(at), Context: w.ctx, Method: w.method, Episode: w.episode, Start: w.start, Outcome: o, Err: err,
-		ErrorType: failure.Type(err),
+		ErrorType: waitFailure(o, err),
 	})
+}
+
+// waitFailure classes the end of a wait by who ended it: the error of one that was given up quotes the connection's.
+func waitFailure(o event.Outcome, err error) string {
+	switch o {
+	case event.OutcomeCancelled:
+		return failure.Cancelled
+	case event.OutcomeDeadlineExceeded:
+		return failure.Timeout
+	}
+	return failure.Type(err)
 }
 
 // Refuse tells that an RPC failed because the policy has no READY subchannel, and returns the event.

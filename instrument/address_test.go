@@ -1,0 +1,159 @@
+package instrument_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"google.golang.org/grpc"
+)
+
+// Handler.Dialer without a dialer of the user's does what gRPC's own does, and tells each address.
+func TestDialer(t *testing.T) {
+	t.Run("TCP", func(t *testing.T) {
+		s := newScene(t)
+		srv := s.serve("S1")
+		s.connect(s.dial(srv.address, grpc.WithContextDialer(s.handler.Dialer(nil))))
+		s.golden()
+	})
+	t.Run("Refused", func(t *testing.T) {
+		s := newScene(t)
+		s.failOnce(s.freeAddress("DEAD"), grpc.WithContextDialer(s.handler.Dialer(nil)))
+	})
+	t.Run("Unix", func(t *testing.T) {
+		s := newScene(t)
+		path := s.name(filepath.Join(t.TempDir(), "s"), "S1")
+		s.serveOn("unix", path)
+		s.connect(s.dial("unix://"+path, grpc.WithContextDialer(s.handler.Dialer(nil))))
+		s.golden()
+	})
+	t.Run("Abstract", func(t *testing.T) {
+		s := newScene(t)
+		name := filepath.Base(t.TempDir()) + "abstract"
+		s.name("@"+name, "S1")
+		s.serveOn("unix", "@"+name)
+		s.connect(s.dial("unix-abstract:"+name, grpc.WithContextDialer(s.handler.Dialer(nil))))
+		s.golden()
+	})
+	t.Run("Own", func(t *testing.T) {
+		s := newScene(t)
+		srv := s.serve("S1")
+		own := func(ctx context.Context, address string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", address)
+		}
+		s.connect(s.dial(srv.address, grpc.WithContextDialer(s.handler.Dialer(own))))
+		s.golden()
+	})
+	t.Run("NotOfGRPC", func(t *testing.T) {
+		s := newScene(t)
+		srv := s.serve("S1")
+		c, err := s.handler.Dialer(nil)(context.Background(), srv.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		s.golden()
+	})
+}
+
+// proxy is an HTTP CONNECT proxy that reaches a server whatever the name that it is asked for.
+func (s *scene) proxy(server string) (address string, asked func() []string) {
+	var mu sync.Mutex
+	var targets []string
+	address = s.raw("PROXY", func(c net.Conn) {
+		r := bufio.NewReader(c)
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			s.t.Error(err)
+			return
+		}
+		mu.Lock()
+		targets = append(targets, req.Method+" "+req.Host)
+		mu.Unlock()
+		up, err := net.Dial("tcp", server)
+		if err != nil {
+			s.t.Error(err)
+			return
+		}
+		if _, err := io.WriteString(c, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+			s.t.Error(err)
+		}
+		var both sync.WaitGroup
+		both.Go(func() { pipe(up, r) })
+		both.Go(func() { pipe(c, up) })
+		both.Wait()
+		if err := errors.Join(up.Close(), c.Close()); err != nil && !errors.Is(err, net.ErrClosed) {
+			s.t.Error(err)
+		}
+	})
+	return address, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return targets
+	}
+}
+
+// pipe copies until either side ends, and passes the end on.
+func pipe(to net.Conn, from io.Reader) {
+	if _, err := io.Copy(to, from); err != nil {
+		return // The connection is reset, as its peer will see.
+	}
+	if err := to.(*net.TCPConn).CloseWrite(); err != nil {
+		return
+	}
+}
+
+const childEnv = "REDIAL_TEST_PROXIED"
+
+// The proxy of the environment is used as ever. The environment is read once in a process, so each case is one.
+func TestProxy(t *testing.T) {
+	cases := map[string]struct {
+		target string
+		opts   func(*scene) []grpc.DialOption
+	}{
+		// gRPC's own dialer: the proxy resolves the name.
+		"GRPC": {"dns:///behind.test:443", func(*scene) []grpc.DialOption { return nil }},
+		// redial's dialer for detail.
+		"Dialer": {"passthrough:///behind.test:443", func(s *scene) []grpc.DialOption {
+			return []grpc.DialOption{grpc.WithContextDialer(s.handler.Dialer(nil))}
+		}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			if os.Getenv(childEnv) != "" {
+				s := newScene(t)
+				s.name(os.Getenv(childEnv), "PROXY")
+				cc := s.dial(c.target, c.opts(s)...)
+				s.connect(cc)
+				mustCall(t, cc)
+				s.golden()
+				return
+			}
+			s := newScene(t)
+			srv := s.serve("S1")
+			proxy, asked := s.proxy(srv.address)
+			child := exec.Command(os.Args[0], "-test.run=^TestProxy$/^"+name+"$")
+			if *update {
+				child.Args = append(child.Args, "-update")
+			}
+			child.Env = append(os.Environ(), childEnv+"="+proxy, "HTTPS_PROXY=http://user:secret@"+proxy, "NO_PROXY=")
+			if out, err := child.CombinedOutput(); err != nil {
+				t.Errorf("%v:\n%s", err, out)
+			}
+			if have := asked(); len(have) != 1 || have[0] != "CONNECT behind.test:443" {
+				t.Errorf("the proxy was asked for %q", have)
+			}
+			s.shutdown()
+		})
+	}
+}

@@ -1,0 +1,10 @@
+//go:build unix
+
+package instrument
+
+import "syscall"
+
+// enableKeepalive is best effort, as in gRPC.
+func enableKeepalive(fd uintptr) {
+	_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1)
+}
