@@ -103,14 +103,10 @@ func (s *scene) proxy(server string) (address string, asked func() []string) {
 	}
 }
 
-// pipe copies until either side ends, and passes the end on.
+// pipe copies until either side ends, and passes the end on. Whether that fails does not matter: both are closed next.
 func pipe(to net.Conn, from io.Reader) {
-	if _, err := io.Copy(to, from); err != nil {
-		return // The connection is reset, as its peer will see.
-	}
-	if err := to.(*net.TCPConn).CloseWrite(); err != nil {
-		return
-	}
+	_, copied := io.Copy(to, from)
+	_ = errors.Join(copied, to.(*net.TCPConn).CloseWrite())
 }
 
 const childEnv = "REDIAL_TEST_PROXIED"

@@ -28,6 +28,7 @@ func addresses(all ...string) (*manual.Resolver, grpc.DialOption) {
 
 func endpoints(all ...string) (s resolver.State) {
 	for _, a := range all {
+		s.Addresses = append(s.Addresses, resolver.Address{Addr: a})
 		s.Endpoints = append(s.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: a}}})
 	}
 	return s

@@ -43,6 +43,7 @@ type scene struct {
 	tracer  *sdktrace.TracerProvider
 	spans   *tracetest.SpanRecorder
 	metrics *sdkmetric.ManualReader
+	meter   *sdkmetric.MeterProvider
 	conns   []*grpc.ClientConn
 
 	mu     sync.Mutex
@@ -64,16 +65,22 @@ func newScene(t *testing.T, opts ...instrument.Option) *scene {
 		names:   map[string]string{},
 		more:    make(chan struct{}),
 	}
+	s.meter = sdkmetric.NewMeterProvider(sdkmetric.WithReader(s.metrics))
 	s.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(s.spans))
 	s.handler = s.newHandler(opts...)
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { t.Errorf("told to otel.Handle: %v", err) }))
+	s.onFault(func(err error) { t.Errorf("told to otel.Handle: %v", err) })
 	return s
+}
+
+// onFault sets who is told what goes wrong in redial.
+func (s *scene) onFault(tell func(error)) {
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(tell))
 }
 
 func (s *scene) newHandler(opts ...instrument.Option) *instrument.Handler {
 	return instrument.NewHandler(append([]instrument.Option{
 		instrument.WithTracerProvider(s.tracer),
-		instrument.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(s.metrics))),
+		instrument.WithMeterProvider(s.meter),
 		instrument.WithBackoff(quickBackoff),
 		instrument.WithSink(event.SinkFunc(s.record)),
 	}, opts...)...)
@@ -212,13 +219,7 @@ func (s *scene) connect(cc *grpc.ClientConn) {
 // awaitState waits until a channel has a state, and redial told so.
 func (s *scene) awaitState(cc *grpc.ClientConn, want connectivity.State) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	for have := cc.GetState(); have != want; have = cc.GetState() {
-		if !cc.WaitForStateChange(ctx, have) {
-			s.t.Fatalf("waited %v for %v, the channel is %v", patience, want, have)
-		}
-	}
+	s.awaitUnobserved(cc, want)
 	s.await(1, "the channel's "+want.String(), func(e event.Event) bool {
 		c, ok := e.(event.ChannelState)
 		return ok && strings.EqualFold(string(c.To), want.String())

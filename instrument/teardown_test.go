@@ -226,11 +226,14 @@ func TestStreamsAtTeardown(t *testing.T) {
 	s.shutdown()
 }
 
+// idleSoon is long enough for a channel to be READY before it goes idle.
+const idleSoon = 500 * time.Millisecond
+
 // A channel goes idle, and an RPC wakes it.
 func TestIdleTimeoutAndWake(t *testing.T) {
 	s := newScene(t)
 	srv := s.serve("S1")
-	cc := s.dial(srv.address, grpc.WithIdleTimeout(300*time.Millisecond))
+	cc := s.dial(srv.address, grpc.WithIdleTimeout(idleSoon))
 	s.connect(cc)
 	s.awaitState(cc, connectivity.Idle)
 	s.gone()

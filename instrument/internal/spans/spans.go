@@ -175,18 +175,23 @@ func (s *Sink) transportEnded(e event.TransportEnded) context.Context {
 	if span == nil {
 		return context.Background()
 	}
+	if e.Outcome == event.OutcomeInterrupted { // The transport lives on, unobserved.
+		span.SetAttributes(signal.Outcome.String(string(e.Outcome)))
+	} else {
+		tellLoss(span, e)
+	}
+	span.End(trace.WithTimestamp(e.Gone))
+	return with(span)
+}
+
+func tellLoss(span trace.Span, e event.TransportEnded) {
 	span.SetAttributes(signal.TeardownCause.String(string(e.Cause)), signal.RPCsInterrupted.Int64(e.Interrupted))
 	for _, kvs := range [][]attribute.KeyValue{disconnectAttribute(e.DisconnectError), goAwayAttributes(e), tcpAttributes(e.TCP)} {
 		span.SetAttributes(kvs...)
 	}
-	if e.Outcome != "" {
-		span.SetAttributes(signal.Outcome.String(string(e.Outcome)))
-	}
-	if wasLost(e.Cause) && e.Outcome == "" {
+	if wasLost(e.Cause) {
 		span.SetStatus(codes.Error, lossText(e))
 	}
-	span.End(trace.WithTimestamp(e.Gone))
-	return with(span)
 }
 
 // wasLost tells a transport that was lost from one that somebody meant to end.
