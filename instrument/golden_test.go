@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -262,17 +263,16 @@ func (s *scene) renderMetrics() string {
 	if err := s.metrics.Collect(context.Background(), &rm); err != nil {
 		s.t.Fatal(err)
 	}
-	var lines []string
+	series := map[string]int64{} // Those that only differ in what is not shown become one.
 	for _, scope := range rm.ScopeMetrics {
 		for _, m := range scope.Metrics {
-			add := func(kvs attribute.Set, value any) {
-				parts := append([]string{m.Name}, s.renderAttributes(kvs.ToSlice())...)
-				lines = append(lines, fmt.Sprintf("%s: %v\n", strings.Join(parts, " "), value))
+			add := func(kvs attribute.Set, value int64) {
+				series[strings.Join(append([]string{m.Name}, s.renderAttributes(kvs.ToSlice())...), " ")] += value
 			}
 			switch data := m.Data.(type) {
 			case metricdata.Histogram[float64]:
 				for _, p := range data.DataPoints {
-					add(p.Attributes, p.Count)
+					add(p.Attributes, int64(p.Count))
 				}
 			case metricdata.Sum[int64]:
 				for _, p := range data.DataPoints {
@@ -287,8 +287,11 @@ func (s *scene) renderMetrics() string {
 			}
 		}
 	}
-	slices.Sort(lines)
-	return strings.Join(lines, "")
+	var lines strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(series)) {
+		fmt.Fprintf(&lines, "%s: %d\n", key, series[key])
+	}
+	return lines.String()
 }
 
 func typeName(v any) string { return strings.TrimPrefix(fmt.Sprintf("%T", v), "event.") }

@@ -24,6 +24,16 @@ const (
 	CauseUnknown          Cause = "unknown"
 )
 
+// Unexpected reports whether the cause is a fault, and not something that a client, its resolver or a server that says
+// GOAWAY meant to happen.
+func (c Cause) Unexpected() bool {
+	switch c {
+	case CauseIdleTimeout, CauseAddressRemoved, CauseLBPolicy, CauseChannelClosed, CauseGoAway:
+		return false
+	}
+	return true
+}
+
 // TransportReady tells that a subchannel's transport is READY for RPCs.
 type TransportReady struct {
 	Head

@@ -189,18 +189,9 @@ func tellLoss(span trace.Span, e event.TransportEnded) {
 	for _, kvs := range [][]attribute.KeyValue{disconnectAttribute(e.DisconnectError), goAwayAttributes(e), tcpAttributes(e.TCP)} {
 		span.SetAttributes(kvs...)
 	}
-	if wasLost(e.Cause) {
+	if e.Cause.Unexpected() {
 		span.SetStatus(codes.Error, lossText(e))
 	}
-}
-
-// wasLost tells a transport that was lost from one that somebody meant to end.
-func wasLost(c event.Cause) bool {
-	switch c {
-	case event.CauseIdleTimeout, event.CauseAddressRemoved, event.CauseLBPolicy, event.CauseChannelClosed, event.CauseGoAway:
-		return false
-	}
-	return true
 }
 
 func lossText(e event.TransportEnded) string {

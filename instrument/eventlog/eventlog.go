@@ -1,0 +1,190 @@
+// Package eventlog writes events as log records, with the keys that docs/signals.md gives to attributes.
+package eventlog
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/signal"
+)
+
+// New returns a sink for instrument.WithSink that writes each event as a record with the event's own time: failures
+// and losses as warnings, what is READY, lost or backed off as information, the rest for debugging.
+func New(h slog.Handler) event.Sink {
+	return event.SinkFunc(func(e event.Event) {
+		ctx, level := context.Background(), Level(e)
+		if !h.Enabled(ctx, level) {
+			return
+		}
+		r := slog.NewRecord(e.Header().Time, level, e.String(), 0)
+		r.AddAttrs(Attrs(e)...)
+		// A handler that fails has nobody to tell it to: logging is how things are told.
+		_ = h.Handle(ctx, r)
+	})
+}
+
+// Level returns the level of an event's record.
+func Level(e event.Event) slog.Level {
+	switch e := e.(type) {
+	case event.AttemptEnded:
+		if e.Outcome == event.OutcomeFailed {
+			return slog.LevelWarn
+		}
+	case event.TransportEnded:
+		if e.Cause.Unexpected() {
+			return slog.LevelWarn
+		}
+		return slog.LevelInfo
+	case event.Resolved:
+		if e.Err != nil {
+			return slog.LevelWarn
+		}
+	case event.RPCRefused:
+		return slog.LevelWarn
+	case event.TransportReady, event.TransportDraining, event.ConnectEnded:
+		return slog.LevelInfo
+	}
+	return slog.LevelDebug
+}
+
+// Attrs returns what an event tells, first its kind and what it is about. What is unknown is left out. Durations are
+// float seconds.
+func Attrs(e event.Event) []slog.Attr {
+	h := e.Header()
+	a := attrs{slog.String("kind", string(e.Kind())), slog.String(string(signal.Target), h.Target)}
+	a.id(string(signal.ChannelID), h.Channel)
+	a.id("redial.endpoint.id", int64(h.Endpoint))
+	a.id(string(signal.SubchannelID), h.Subchannel)
+	a.tell(e)
+	return a
+}
+
+type attrs []slog.Attr
+
+func (a *attrs) add(kvs ...slog.Attr) { *a = append(*a, kvs...) }
+
+func (a *attrs) text(key, value string) {
+	if value != "" {
+		a.add(slog.String(key, value))
+	}
+}
+
+func (a *attrs) id(key string, value int64) {
+	if value != 0 {
+		a.add(slog.Int64(key, value))
+	}
+}
+
+func (a *attrs) duration(from, to time.Time) {
+	a.add(slog.Float64("duration", to.Sub(from).Seconds()))
+}
+
+func (a *attrs) failure(err error, class string) {
+	a.text("error.type", class)
+	if err != nil {
+		a.text("error.message", err.Error())
+	}
+}
+
+func (a *attrs) server(address string) { a.address("server", address) }
+
+func (a *attrs) conn(c event.Conn) {
+	a.text("network.transport", c.Network)
+	a.address("network.local", c.Local)
+	a.address("network.peer", c.Remote)
+}
+
+func (a *attrs) address(prefix, address string) {
+	host, digits, err := net.SplitHostPort(address)
+	if err != nil {
+		a.text(prefix+".address", address)
+		return
+	}
+	a.text(prefix+".address", host)
+	if port, err := strconv.Atoi(digits); err == nil {
+		a.add(slog.Int(prefix+".port", port))
+	}
+}
+
+func (a *attrs) tell(e event.Event) {
+	switch e := e.(type) {
+	case event.ChannelState:
+		a.states(e.From, e.To)
+	case event.SubchannelState:
+		a.states(e.From, e.To)
+		a.failure(e.Err, "")
+	case event.Resolved:
+		a.duration(e.Start, e.Time)
+		a.add(slog.String(string(signal.Outcome), string(e.Outcome)), slog.Int(string(signal.Addresses), e.Addresses))
+		a.failure(e.Err, e.ErrorType)
+	case event.ConnectStarted:
+		a.add(slog.String(string(signal.Trigger), string(e.Trigger)))
+	case event.ConnectEnded:
+		a.duration(e.Start, e.Time)
+		a.add(slog.String(string(signal.Trigger), string(e.Trigger)), slog.String(string(signal.Outcome), string(e.Outcome)),
+			slog.Int(string(signal.Attempts), e.Attempts), slog.Float64(string(signal.BackoffTotal), e.Backoff.Seconds()),
+			slog.Int(string(signal.RPCsWaited), e.RPCsWaited))
+		a.failure(e.Err, e.ErrorType)
+	case event.AttemptStarted:
+		a.add(slog.Int(string(signal.AttemptNumber), e.Number))
+		a.server(e.Address)
+	case event.AttemptEnded:
+		a.duration(e.Start, e.Time)
+		a.add(slog.Int(string(signal.AttemptNumber), e.Number), slog.String(string(signal.Outcome), string(e.Outcome)))
+		a.text(string(signal.PhaseName), string(e.Phase))
+		a.server(e.Address)
+		a.conn(e.Conn)
+		a.failure(e.Err, e.ErrorType)
+	case event.PhaseEnded:
+		a.duration(e.Start, e.Time)
+		a.add(slog.String(string(signal.PhaseName), string(e.Phase)))
+		a.conn(e.Conn)
+		a.failure(e.Err, e.ErrorType)
+	case event.BackoffEnded:
+		a.duration(e.Start, e.Time)
+		a.add(slog.String(string(signal.Outcome), string(e.Outcome)))
+	case event.TransportReady:
+		a.server(e.Address)
+		a.conn(e.Conn)
+	case event.TransportDraining:
+		a.add(slog.String(string(signal.TeardownCause), string(e.Cause)), slog.Int64(string(signal.RPCsInFlight), e.InFlight))
+		a.text(string(signal.DisconnectError), e.DisconnectError)
+	case event.TransportEnded:
+		a.transportEnded(e)
+	case event.PickWaitStarted:
+		a.text("rpc.method", e.Method)
+	case event.PickWaitEnded:
+		a.duration(e.Start, e.Time)
+		a.add(slog.String(string(signal.Outcome), string(e.Outcome)))
+		a.text("rpc.method", e.Method)
+		a.failure(e.Err, e.ErrorType)
+	case event.RPCRefused:
+		a.text("rpc.method", e.Method)
+		a.failure(e.Err, e.ErrorType)
+	}
+}
+
+func (a *attrs) states(from, to event.State) {
+	a.text("from", string(from))
+	a.add(slog.String("to", string(to)))
+}
+
+func (a *attrs) transportEnded(e event.TransportEnded) {
+	a.duration(e.Start, e.Gone)
+	a.server(e.Address)
+	a.conn(e.Conn)
+	a.text(string(signal.Outcome), string(e.Outcome))
+	a.add(slog.String(string(signal.TeardownCause), string(e.Cause)), slog.Int64(string(signal.RPCsInterrupted), e.Interrupted))
+	a.text(string(signal.DisconnectError), e.DisconnectError)
+	a.text(string(signal.HTTP2ErrorCode), e.HTTP2ErrorCode)
+	a.text(string(signal.GoAwayDebugData), e.GoAwayDebugData)
+	a.text("error.message", e.RPCError)
+	if t := e.TCP; t != nil {
+		a.add(slog.String(string(signal.TCPState), t.State), slog.Float64(string(signal.TCPRTT), t.RTT.Seconds()),
+			slog.Int64(string(signal.TCPRetransmits), t.Retransmits), slog.Float64(string(signal.TCPIdle), t.Idle.Seconds()))
+	}
+}
