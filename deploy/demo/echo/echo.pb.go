@@ -22,8 +22,10 @@ const (
 )
 
 type SayRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Text  string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	// How long the server takes to answer.
+	DelayMs       int64 `protobuf:"varint,2,opt,name=delay_ms,json=delayMs,proto3" json:"delay_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -63,6 +65,13 @@ func (x *SayRequest) GetText() string {
 		return x.Text
 	}
 	return ""
+}
+
+func (x *SayRequest) GetDelayMs() int64 {
+	if x != nil {
+		return x.DelayMs
+	}
+	return 0
 }
 
 type SayResponse struct {
@@ -123,10 +132,11 @@ var File_echo_proto protoreflect.FileDescriptor
 const file_echo_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"echo.proto\x12\x13redial.demo.echo.v1\" \n" +
+	"echo.proto\x12\x13redial.demo.echo.v1\";\n" +
 	"\n" +
 	"SayRequest\x12\x12\n" +
-	"\x04text\x18\x01 \x01(\tR\x04text\"9\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12\x19\n" +
+	"\bdelay_ms\x18\x02 \x01(\x03R\adelayMs\"9\n" +
 	"\vSayResponse\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x16\n" +
 	"\x06client\x18\x02 \x01(\tR\x06client2P\n" +
