@@ -17,7 +17,8 @@ type Evidence struct {
 	TCP *event.TCP
 }
 
-const goAway = "GOAWAY "
+// GoAway begins the word of a GOAWAY; its HTTP/2 error code follows.
+const GoAway = "GOAWAY "
 
 // quietForKeepalive is the shortest silence after which grpc-go's keepalive can close a connection: it raises a
 // client's keepalive time to 10 s at least. A second is left for the kernel's clock and rounding.
@@ -86,7 +87,7 @@ func (e Evidence) socketCause() event.Cause {
 
 // GoAwayCode returns the HTTP/2 error code of a GOAWAY, or "".
 func (e Evidence) GoAwayCode() string {
-	if code, ok := strings.CutPrefix(e.Disconnect, goAway); ok {
+	if code, ok := strings.CutPrefix(e.Disconnect, GoAway); ok {
 		return code
 	}
 	return ""

@@ -71,7 +71,8 @@ func (o *Observer) end(c *conn) {
 	if c.flight == nil {
 		return
 	}
-	c.flight.channel.do(c.flight.life.ConnEnd)
+	teller := goroutine()
+	c.flight.channel.do(func(at time.Time) { c.flight.life.ConnEnd(at, teller) })
 	c.flight.settle()
 }
 
@@ -134,7 +135,7 @@ func (o *Observer) Disconnected(target, word string) {
 	}
 	defer o.recovered()
 	channels := o.dialed(target)
-	loss := lifecycle.NewLoss(time.Now(), word, len(channels) > 1)
+	loss := lifecycle.NewLoss(time.Now(), word, goroutine(), len(channels) > 1)
 	for _, c := range channels {
 		c.do(func(time.Time) { c.life.Disconnected(loss) })
 	}

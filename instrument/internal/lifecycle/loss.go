@@ -2,14 +2,16 @@ package lifecycle
 
 import (
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/failure"
 )
 
 const (
-	// maxPending bounds the losses that wait for the subchannel they belong to.
+	// maxPending bounds the losses that wait for the transport they belong to.
 	maxPending = 256
 	// lossExpires is the time in which a subchannel's news must follow the loss. gRPC schedules it in the same
 	// critical section.
@@ -18,28 +20,22 @@ const (
 	maxProbes = 128
 )
 
-// Loss is a lost transport that gRPC told of without telling whose it was. Channels of the same target share it, since
-// gRPC's word does not tell them apart either; the first to prove that it is theirs takes it.
+// Loss is a lost transport that gRPC told of without telling whose it was. The channels of one target share it, since
+// gRPC's word does not tell them apart either; the transport that proves to be the one takes it.
 type Loss struct {
-	at     time.Time
-	word   string
+	at   time.Time
+	word string
+	// teller is the goroutine that told it: gRPC's reader or keepalive of the transport, which tells the end of the
+	// connection too. Zero where that is not known.
+	teller uint64
 	shared bool
 	taken  atomic.Bool
-	// doubted: it may belong to several transports that were lost with different words.
-	doubted atomic.Bool
 }
 
-// NewLoss returns a loss told in gRPC's own word (the label grpc.disconnect_error of gRFC A94). It is shared if several
-// channels are told of it.
-func NewLoss(at time.Time, word string, shared bool) *Loss {
-	return &Loss{at: at, word: word, shared: shared}
-}
-
-func (l *Loss) label() string {
-	if l.doubted.Load() {
-		return ""
-	}
-	return l.word
+// NewLoss returns a loss told by a goroutine in gRPC's own word (the label grpc.disconnect_error of gRFC A94). It is
+// shared if several channels are told of it.
+func NewLoss(at time.Time, word string, teller uint64, shared bool) *Loss {
+	return &Loss{at: at, word: word, teller: teller, shared: shared}
 }
 
 // Disconnected tells that some transport of the channel is lost. It comes before the news of the subchannel that left
@@ -90,45 +86,56 @@ func (t *Transport) look(l *Loss) {
 // take makes the loss t's.
 func (t *Transport) take(l *Loss) {
 	if l.taken.CompareAndSwap(false, true) {
-		t.lost, t.evidence.Disconnect, t.evidence.TCP = latest(l.at, t.start), l.label(), t.seen[l]
+		t.loss, t.lost = l, l.at
+		t.evidence.Disconnect, t.evidence.TCP = l.word, t.seen[l]
 	}
 }
 
-// settled reports whether the loss is taken, or too old to be somebody's.
+// settled reports whether the loss is taken, or too old to be somebody's. A GOAWAY's connection may end much later.
 func (l *Loss) settled(at time.Time) bool {
-	return l.taken.Load() || at.Sub(l.at) >= lossExpires
+	return l.taken.Load() || at.Sub(l.at) >= lossExpires && !strings.HasPrefix(l.word, failure.GoAway)
 }
 
 func (c *Channel) expireLosses(at time.Time) {
 	c.pending = slices.DeleteFunc(c.pending, func(l *Loss) bool { return l.settled(at) })
 }
 
-// claim finds the loss that was t's. Where several are open whose words differ, and the socket does not tell which is
-// t's, none of them is believed any more.
-func (t *Transport) claim() {
-	c := t.ch
-	c.expireLosses(c.now)
-	if len(c.pending) == 0 {
+// prove takes the loss that the goroutine told which now tells the end of t's connection. Goroutines are never
+// mistaken for each other.
+func (t *Transport) prove(teller uint64) {
+	if teller == 0 || t.loss != nil || t.cause != "" {
 		return
 	}
-	mine := c.pending[0]
-	same := true
+	for _, l := range t.ch.pending {
+		if l.teller == teller && !l.taken.Load() {
+			t.take(l)
+			return
+		}
+	}
+}
+
+// infer takes the loss that can only be t's, where nothing proves it. Where several can be, no more is believed than
+// what they agree on.
+func (t *Transport) infer() {
+	c := t.ch
+	c.expireLosses(c.now)
 	var fits []*Loss
 	for _, l := range c.pending {
-		same = same && l.label() == mine.label()
-		if fitsSocket(l.label(), t.seen[l]) {
+		if c.now.Sub(l.at) < lossExpires && fitsSocket(l.word, t.seen[l]) {
 			fits = append(fits, l)
 		}
 	}
-	switch {
-	case len(fits) == 1:
-		mine = fits[0]
-	case !same:
-		for _, l := range c.pending {
-			l.doubted.Store(true)
-		}
+	if len(fits) == 0 {
+		return
 	}
-	t.take(mine)
+	if len(fits) == 1 && !fits[0].shared {
+		t.take(fits[0])
+		return
+	}
+	t.lost = fits[0].at // At the earliest.
+	if word := fits[0].word; !slices.ContainsFunc(fits, func(l *Loss) bool { return l.word != word }) {
+		t.evidence.Disconnect = word
+	}
 }
 
 // fitsSocket reports whether gRPC's word may be said of a socket in that state.

@@ -18,8 +18,8 @@ type Subchannel struct {
 	address  string
 	state    event.State
 	attempt  *attempt
-	// idleSince is when it was told to be IDLE last, before which no attempt can have begun.
-	idleSince time.Time
+	// toldAt is the time of the newest event of the subchannel, before which no attempt can have begun.
+	toldAt time.Time
 	// backoffSince is zero while the subchannel does not back off.
 	backoffSince time.Time
 	// failures counts the backoff waits since the subchannel was last READY or reset, as gRPC's own index does.
@@ -65,7 +65,10 @@ func (s *Subchannel) SetAddress(address string) { s.address = address }
 
 func (s *Subchannel) ch() *Channel { return s.endpoint.policy.ch }
 
-func (s *Subchannel) emit(e event.Event) { s.ch().emit(e) }
+func (s *Subchannel) emit(e event.Event) {
+	s.toldAt = e.Header().Time
+	s.ch().emit(e)
+}
 
 func (s *Subchannel) head(at time.Time) event.Head {
 	h := s.endpoint.head(at)
@@ -110,9 +113,6 @@ func (s *Subchannel) setState(at time.Time, to event.State, err error) {
 	if to == event.TransientFailure { // gRPC repeats the error with the state that follows.
 		told.Err = err
 	}
-	if to == event.Idle {
-		s.idleSince = told.Time
-	}
 	s.state = to
 	s.emit(told)
 }
@@ -123,13 +123,9 @@ func (s *Subchannel) connect(at time.Time) *attempt {
 }
 
 // connectDialed is connect where the news of CONNECTING is late: the dial is over already. It began at the earliest
-// when its policy wanted to connect and the subchannel was IDLE.
+// when its policy wanted to connect and all that was told of the subchannel before was over.
 func (s *Subchannel) connectDialed(at time.Time) *attempt {
-	since := s.idleSince
-	if p := s.endpoint.episode; p != nil {
-		since = latest(since, p.start)
-	}
-	return s.connectSince(at, since)
+	return s.connectSince(at, time.Time{})
 }
 
 func (s *Subchannel) connectSince(at, since time.Time) *attempt {
@@ -144,7 +140,7 @@ func (s *Subchannel) connectSince(at, since time.Time) *attempt {
 	episode := s.endpoint.episode
 	episode.attempts++
 	head := s.head(at)
-	if since = latest(since, episode.start); since.Before(head.Time) {
+	if since = latest(since, latest(episode.start, s.toldAt)); since.Before(head.Time) {
 		head.Time = since
 	}
 	s.attempt = &attempt{id: s.ch().cfg.NextID(), number: episode.attempts, start: head.Time}

@@ -31,6 +31,7 @@ type Transport struct {
 	start   time.Time
 
 	evidence    failure.Evidence
+	loss        *Loss                // The one that is known to be this transport's, or nil.
 	seen        map[*Loss]*event.TCP // The socket at each loss that may be this one's.
 	cause       event.Cause          // Set where this side took it down.
 	lost, goneT time.Time
@@ -83,15 +84,15 @@ func (t *Transport) ready(at time.Time, s *Subchannel) {
 	if e := s.endpoint.episode; e != nil {
 		ready.Episode = e.id
 	}
-	t.ch.emit(ready)
+	s.emit(ready)
 }
 
 // stillUp takes back a loss: a failing health check makes gRPC count a disconnection, but the connection stays.
 func (t *Transport) stillUp() {
 	if t.lost.IsZero() {
-		t.claim()
+		t.infer()
 	}
-	t.lost, t.evidence = time.Time{}, failure.Evidence{}
+	t.loss, t.lost, t.evidence = nil, time.Time{}, failure.Evidence{}
 	t.ch.live[t] = struct{}{}
 }
 
@@ -110,7 +111,7 @@ func (t *Transport) goDown(at time.Time, cause event.Cause) {
 	}
 	t.down = true
 	if t.lost.IsZero() {
-		t.claim()
+		t.infer()
 	}
 	at = c.advance(at)
 	if t.lost.IsZero() {
@@ -135,14 +136,15 @@ func (t *Transport) tellDraining(at time.Time) {
 		return
 	}
 	t.told = true
-	t.ch.emit(event.TransportDraining{
+	t.sub.emit(event.TransportDraining{
 		Head: t.headAt(at), Transport: t.id, Cause: t.why(), DisconnectError: t.evidence.Disconnect, InFlight: n,
 	})
 }
 
-// ConnEnd tells that the connection is closed.
-func (t *Transport) ConnEnd(at time.Time) {
+// ConnEnd tells that the connection is closed, and which goroutine of gRPC told so.
+func (t *Transport) ConnEnd(at time.Time, teller uint64) {
 	t.gone, t.goneT = true, t.ch.advance(at)
+	t.prove(teller)
 	if t.sub != nil {
 		t.Check(at)
 	}
@@ -215,9 +217,10 @@ func (t *Transport) end(at time.Time, o event.Outcome) {
 	if t.goneT.IsZero() {
 		t.goneT = head.Time
 	}
-	c.emit(event.TransportEnded{
-		Head: head, Transport: t.id, Address: t.address, Conn: t.conn, Start: t.start, Lost: t.lost,
-		Gone: latest(t.goneT, t.lost), Cause: t.why(), Outcome: o, DisconnectError: t.evidence.Disconnect,
+	lost := latest(t.lost, t.start) // It may be lost before it is told to be READY.
+	t.sub.emit(event.TransportEnded{
+		Head: head, Transport: t.id, Address: t.address, Conn: t.conn, Start: t.start, Lost: lost,
+		Gone: latest(t.goneT, lost), Cause: t.why(), Outcome: o, DisconnectError: t.evidence.Disconnect,
 		HTTP2ErrorCode: t.evidence.GoAwayCode(), GoAwayDebugData: t.evidence.GoAwayDebugData(),
 		Interrupted: t.interrupted + max(0, t.InFlight.Load()), TCP: t.evidence.TCP, RPCError: t.evidence.RPC,
 	})

@@ -1,0 +1,322 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redial-dev/redial/instrument/event"
+)
+
+// FuzzMachine throws inputs at the machine in an order that gRPC would never choose, and holds what must be true of
+// its outputs whatever comes.
+func FuzzMachine(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte("\x00\x00\x01\x05\x02\x10\x03\x11\x04\x20\x05\x08\x06\x30\x07\x02\x08\x01\x09\x15"))
+	for seed := range uint64(200) { // So that each run of the tests has some long ones.
+		random := rand.New(rand.NewPCG(1, seed))
+		script := make([]byte, 2048)
+		for i := range script {
+			script[i] = byte(random.Uint32())
+		}
+		f.Add(script)
+	}
+	f.Fuzz(func(t *testing.T, script []byte) {
+		if len(script) > 4096 {
+			return
+		}
+		run(t, script)
+	})
+}
+
+// run plays a script: each input is a byte that chooses it and one that chooses to what, and how time moves.
+func run(t *testing.T, script []byte) {
+	j := &judge{t: t, open: map[string]bool{}, told: map[int64]time.Time{}, phases: map[event.ID]time.Time{}}
+	player := newPlayer(j)
+	for ; len(script) >= 2; script = script[2:] {
+		j.listening = true
+		player.play(script[0], script[1])
+		j.listening = false
+		player.checkMemory(t)
+	}
+	j.listening = true
+	player.finish()
+	j.listening = false
+	for what := range j.open {
+		t.Errorf("%s never ended", what)
+	}
+	if !player.ch.Done() {
+		t.Error("everything is closed, but the channel still keeps something")
+	}
+	if t.Failed() {
+		for _, e := range j.story {
+			t.Logf("%v %s", e.Header().Time.Sub(begin), e)
+		}
+	}
+}
+
+// player holds a machine and what is in it.
+type player struct {
+	ch          *Channel
+	resolver    *Resolver
+	policies    []*Policy
+	subchannels []*Subchannel
+	transports  []*Transport
+	waits       []*Wait
+	now         time.Time
+}
+
+func newPlayer(j *judge) *player {
+	var ids event.ID
+	p := &player{now: begin}
+	p.ch = NewChannel(Config{
+		Target: "fuzz", ID: 1, NextID: func() event.ID { ids++; return ids }, Emit: j.hear,
+		Backoff: func(int) time.Duration { return time.Millisecond },
+	})
+	p.resolver = p.ch.OpenResolver()
+	return p
+}
+
+var (
+	states   = []event.State{event.Idle, event.Connecting, event.Ready, event.TransientFailure, event.Shutdown}
+	causes   = []event.Cause{event.CauseChannelClosed, event.CauseIdleTimeout, event.CauseLBPolicy}
+	words    = []string{"unknown", "connection reset", "GOAWAY NO_ERROR", "subchannel shutdown"}
+	outcomes = []event.Outcome{event.OutcomePicked, event.OutcomeFailed, event.OutcomeCancelled, event.OutcomeDeadlineExceeded}
+	sockets  = []*event.TCP{nil, {State: "CLOSE"}, {State: "CLOSE_WAIT"}, {State: "ESTABLISHED", Idle: time.Minute}}
+	errFuzz  = errors.New("fuzz")
+)
+
+func choose[T any](from []T, by byte) (chosen T) {
+	if len(from) > 0 {
+		chosen = from[int(by)%len(from)]
+	}
+	return chosen
+}
+
+// play runs one input. Time moves on, and a little back now and then, as the clocks of several goroutines do.
+func (p *player) play(what, which byte) {
+	p.now = p.now.Add(time.Duration(int(which%16)-3) * time.Millisecond)
+	conn := event.Conn{Network: "tcp", Local: fmt.Sprint("local:", which), Remote: "remote:1"}
+	var err error
+	if which%3 == 0 {
+		err = errFuzz
+	}
+	switch what % 8 {
+	case 0:
+		p.make(which)
+		return
+	case 1:
+		p.ofChannel(what/8, which, err)
+		return
+	}
+	if s := choose(p.subchannels, which); s != nil {
+		p.ofSubchannel(s, what, which, conn, err)
+	}
+	if t := choose(p.transports, which); t != nil && what%8 == 7 {
+		p.ofTransport(t, what/8, which)
+	}
+}
+
+func (p *player) make(which byte) {
+	switch which % 4 {
+	case 0:
+		p.policies = append(p.policies, p.ch.OpenPickFirst())
+	case 1:
+		p.policies = append(p.policies, p.ch.OpenPolicy())
+	case 2:
+		if policy := choose(p.policies, which/4); policy != nil {
+			p.subchannels = append(p.subchannels, policy.Add(p.now, int64(10+len(p.subchannels)), fmt.Sprint("address:", which)))
+		}
+	case 3:
+		if policy := choose(p.policies, which/4); policy != nil {
+			p.waits = append(p.waits, policy.Wait(context.Background(), p.now, "/Fuzz/Wait"))
+		}
+	}
+}
+
+func (p *player) ofChannel(what, which byte, err error) {
+	policy := choose(p.policies, which)
+	switch what % 10 {
+	case 0:
+		p.ch.SetState(p.now, choose(states, which))
+	case 1:
+		p.ch.Disconnected(NewLoss(p.now, choose(words, which), uint64(which%4), which%2 == 0))
+	case 2:
+		p.resolver.Asked(p.now)
+	case 3:
+		p.resolver.Answered(p.now, []string{fmt.Sprint("address:", which)}, err)
+	case 4:
+		if w := choose(p.waits, which); w != nil {
+			w.End(p.now, choose(outcomes, which), err)
+		}
+	case 5:
+		if which == 0xff {
+			p.ch.Interrupt(p.now)
+		}
+	}
+	if policy == nil {
+		return
+	}
+	switch what % 10 {
+	case 6:
+		policy.SetState(p.now, choose(states, which))
+	case 7:
+		policy.Close(p.now, choose(causes, which))
+	case 8:
+		policy.CloseRemoved(p.now)
+	case 9:
+		policy.Refuse(context.Background(), p.now, "/Fuzz/Refuse", err)
+	}
+}
+
+func (p *player) ofSubchannel(s *Subchannel, what, which byte, conn event.Conn, err error) {
+	switch what % 8 {
+	case 2, 3:
+		s.SetState(p.now, choose(states, what/8), err)
+	case 4:
+		s.DialStart(p.now)
+	case 5:
+		if which%2 == 0 {
+			s.DialTried(p.now, "tried:1")
+		}
+		s.DialEnd(p.now, conn, err)
+	case 6:
+		s.HandshakeStart(p.now, conn)
+		s.HandshakeEnd(p.now, nil, err)
+	case 7:
+		if len(p.transports) < 2*len(p.subchannels) {
+			p.transports = append(p.transports, s.ConnBegin(p.now, func() *event.TCP { return choose(sockets, which) }))
+		}
+	}
+}
+
+func (p *player) ofTransport(t *Transport, what, which byte) {
+	switch what % 4 {
+	case 0:
+		t.ConnEnd(p.now, uint64(which%4))
+	case 1:
+		t.InFlight.Store(int64(what % 3))
+	case 2:
+		t.RPCKilled(p.now, "error reading from server: EOF")
+	case 3:
+		t.Check(p.now)
+	}
+}
+
+// finish ends what gRPC always ends.
+func (p *player) finish() {
+	for _, w := range p.waits {
+		w.End(p.now, event.OutcomeCancelled, nil)
+	}
+	for _, policy := range p.policies {
+		policy.Close(p.now, event.CauseChannelClosed)
+	}
+	for _, t := range p.transports {
+		t.InFlight.Store(0)
+		t.ConnEnd(p.now, 0)
+	}
+	p.resolver.Close(p.now)
+}
+
+// checkMemory holds that the machine keeps no more than what is there, and so many losses.
+func (p *player) checkMemory(t *testing.T) {
+	if n := len(p.ch.pending); n > maxPending {
+		t.Errorf("%d losses are kept, the limit is %d", n, maxPending)
+	}
+	if n := len(p.ch.live) + len(p.ch.leaving); n > len(p.transports)+len(p.subchannels) {
+		t.Errorf("%d transports are kept, there are %d", n, len(p.transports))
+	}
+	if n := len(p.ch.policies); n > len(p.policies) {
+		t.Errorf("%d policies are kept, there are %d", n, len(p.policies))
+	}
+}
+
+// judge hears the events.
+type judge struct {
+	t         *testing.T
+	story     []event.Event
+	listening bool                   // An input goes on.
+	open      map[string]bool        // What began and did not end.
+	told      map[int64]time.Time    // The newest time told of a subchannel.
+	phases    map[event.ID]time.Time // When the last phase of an attempt ended; of open attempts.
+}
+
+func (j *judge) hear(e event.Event) {
+	if !j.listening {
+		j.t.Errorf("without an input: %s", e)
+	}
+	h := e.Header()
+	j.story = append(j.story, e)
+	if last := j.told[h.Subchannel]; h.Time.Before(last) {
+		j.t.Errorf("%v runs back to %v: %s", last.Sub(begin), h.Time.Sub(begin), e)
+	}
+	j.told[h.Subchannel] = h.Time
+	switch e := e.(type) {
+	case event.ConnectStarted:
+		j.begin("episode", e.Episode)
+	case event.ConnectEnded:
+		j.end("episode", e.Episode)
+		j.ordered(e, e.Start, e.Time)
+	case event.AttemptStarted:
+		j.begin("attempt", e.Attempt)
+		j.within("episode", e.Episode)
+		j.phases[e.Attempt] = e.Time
+	case event.PhaseEnded:
+		j.within("attempt", e.Attempt)
+		j.ordered(e, j.phases[e.Attempt], e.Start, e.Time)
+		j.phases[e.Attempt] = e.Time
+	case event.AttemptEnded:
+		if j.phases[e.Attempt].IsZero() {
+			j.t.Errorf("no phase of it was told: %s", e)
+		}
+		delete(j.phases, e.Attempt)
+		j.end("attempt", e.Attempt)
+		j.within("episode", e.Episode)
+		j.ordered(e, e.Start, e.Time)
+	case event.BackoffStarted:
+		j.begin("backoff", event.ID(h.Subchannel))
+		j.within("episode", e.Episode)
+	case event.BackoffEnded:
+		j.end("backoff", event.ID(h.Subchannel))
+		j.ordered(e, e.Start, e.Time)
+	case event.TransportReady:
+		j.begin("transport", e.Transport)
+	case event.TransportDraining:
+		j.within("transport", e.Transport)
+	case event.TransportEnded:
+		j.end("transport", e.Transport)
+		j.ordered(e, e.Start, e.Lost, e.Gone)
+	}
+}
+
+func (j *judge) begin(what string, id event.ID) {
+	key := fmt.Sprint(what, " ", id)
+	if j.open[key] {
+		j.t.Errorf("%s began twice", key)
+	}
+	j.open[key] = true
+}
+
+func (j *judge) end(what string, id event.ID) {
+	key := fmt.Sprint(what, " ", id)
+	if !j.open[key] {
+		j.t.Errorf("%s ended, but it is not open", key)
+	}
+	delete(j.open, key)
+}
+
+func (j *judge) within(what string, id event.ID) {
+	if key := fmt.Sprint(what, " ", id); !j.open[key] {
+		j.t.Errorf("something happened in %s, which is not open", key)
+	}
+}
+
+func (j *judge) ordered(e event.Event, times ...time.Time) {
+	if !slices.IsSortedFunc(times, time.Time.Compare) {
+		j.t.Errorf("times run backwards: %v in %s", times, e)
+	}
+}

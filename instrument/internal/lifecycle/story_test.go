@@ -1,0 +1,260 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/redial-dev/redial/instrument/event"
+)
+
+// Each file of testdata is a story: the lines of a block are inputs, each with its time, and below ---- is what the
+// machine makes of them. The inputs are those of [machine.input]. Run with -rewrite to write the answers anew.
+func TestStories(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stories: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			m := newMachine()
+			datadriven.RunTest(t, file, func(t *testing.T, block *datadriven.TestData) string {
+				if block.Cmd != "run" {
+					block.Fatalf(t, "unknown command %q: there is only run", block.Cmd)
+				}
+				for line := range strings.Lines(block.Input) {
+					if err := m.line(line); err != nil {
+						block.Fatalf(t, "%q: %v", strings.TrimSpace(line), err)
+					}
+				}
+				return m.told()
+			})
+		})
+	}
+}
+
+// begin is the time 0 of every story.
+var begin = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// shortestBackoff is the machine's notion of gRPC's backoff.
+const shortestBackoff = 800 * time.Millisecond
+
+// machine is a channel with names for what is in it.
+type machine struct {
+	ch          *Channel
+	resolver    *Resolver
+	policies    map[string]*Policy
+	subchannels map[string]*Subchannel
+	transports  map[string]*Transport
+	waits       map[string]*Wait
+	tcp         map[string]*event.TCP // What the kernel says of a transport's socket.
+	events      []event.Event
+}
+
+func newMachine() *machine {
+	m := &machine{
+		policies: map[string]*Policy{}, subchannels: map[string]*Subchannel{}, transports: map[string]*Transport{},
+		waits: map[string]*Wait{}, tcp: map[string]*event.TCP{},
+	}
+	var ids event.ID
+	m.ch = NewChannel(Config{
+		Target:  "dns:///service",
+		ID:      1,
+		NextID:  func() event.ID { ids++; return ids },
+		Emit:    func(e event.Event) { m.events = append(m.events, e) },
+		Backoff: func(int) time.Duration { return shortestBackoff },
+	})
+	m.resolver = m.ch.OpenResolver()
+	return m
+}
+
+// told returns what was told since the last call.
+func (m *machine) told() string {
+	var text strings.Builder
+	for _, e := range m.events {
+		fmt.Fprintf(&text, "%-7s %s\n", e.Header().Time.Sub(begin), e)
+	}
+	m.events = nil
+	return text.String()
+}
+
+// line runs one input, "time input".
+func (m *machine) line(line string) error {
+	words := strings.Fields(line)
+	if len(words) < 2 {
+		return errors.New("want a time and an input")
+	}
+	since, err := time.ParseDuration(words[0])
+	if err != nil {
+		return err
+	}
+	return m.input(begin.Add(since), words[1], append(words[2:], "", "", ""))
+}
+
+// input runs one input. Its words are:
+//
+//	channel STATE
+//	asked | answered ADDRESS... | unresolved ERROR
+//	pick_first P | policy P | says P STATE | close P CAUSE | remove P
+//	add P S ADDRESS | address S ADDRESS | state S STATE [ERROR]
+//	dial S | tried S ADDRESS | dialed S [ERROR] | shake S | shaken S [ERROR]
+//	up S T | kernel T STATE IDLE | gone T [GOROUTINE] | check T
+//	lost WORD | shared WORD | told GOROUTINE WORD
+//	rpcs T N | killed T ERROR
+//	wait P W | waited W OUTCOME [ERROR] | refuse P ERROR
+//	interrupt
+func (m *machine) input(at time.Time, what string, args []string) error {
+	rest := func(from int) error { return failureOf(strings.TrimSpace(strings.Join(args[from:], " "))) }
+	for _, part := range []func(time.Time, string, []string, func(int) error) bool{
+		m.channelInput, m.policyInput, m.subchannelInput, m.transportInput, m.rpcInput,
+	} {
+		if part(at, what, args, rest) {
+			return nil
+		}
+	}
+	return errors.New("no such input")
+}
+
+func (m *machine) channelInput(at time.Time, what string, args []string, rest func(int) error) bool {
+	switch what {
+	case "channel":
+		m.ch.SetState(at, event.State(args[0]))
+	case "asked":
+		m.resolver.Asked(at)
+	case "answered":
+		m.resolver.Answered(at, strings.Fields(strings.Join(args, " ")), nil)
+	case "unresolved":
+		m.resolver.Answered(at, nil, rest(0))
+	case "lost":
+		m.ch.Disconnected(NewLoss(at, wordOf(rest(0)), 0, false))
+	case "shared":
+		m.ch.Disconnected(NewLoss(at, wordOf(rest(0)), 0, true))
+	case "told":
+		m.ch.Disconnected(NewLoss(at, wordOf(rest(1)), goroutine(args[0]), false))
+	case "interrupt":
+		m.ch.Interrupt(at)
+	default:
+		return false
+	}
+	return true
+}
+
+func (m *machine) policyInput(at time.Time, what string, args []string, _ func(int) error) bool {
+	p := m.policies[args[0]]
+	switch what {
+	case "pick_first":
+		m.policies[args[0]] = m.ch.OpenPickFirst()
+	case "policy":
+		m.policies[args[0]] = m.ch.OpenPolicy()
+	case "says":
+		p.SetState(at, event.State(args[1]))
+	case "close":
+		p.Close(at, event.Cause(args[1]))
+	case "remove":
+		p.CloseRemoved(at)
+	case "add":
+		m.subchannels[args[1]] = p.Add(at, int64(10+len(m.subchannels)), args[2])
+	default:
+		return false
+	}
+	return true
+}
+
+func (m *machine) subchannelInput(at time.Time, what string, args []string, rest func(int) error) bool {
+	s := m.subchannels[args[0]]
+	conn := event.Conn{Network: "tcp", Local: "127.0.0.1:" + args[0], Remote: "service:443"}
+	switch what {
+	case "address":
+		s.SetAddress(args[1])
+	case "state":
+		s.SetState(at, event.State(args[1]), rest(2))
+	case "dial":
+		s.DialStart(at)
+	case "tried":
+		s.DialTried(at, args[1])
+	case "dialed":
+		s.DialEnd(at, conn, rest(1))
+	case "shake":
+		s.HandshakeStart(at, conn)
+	case "shaken":
+		s.HandshakeEnd(at, nil, rest(1))
+	case "up":
+		name := args[1]
+		m.transports[name] = s.ConnBegin(at, func() *event.TCP { return m.tcp[name] })
+	default:
+		return false
+	}
+	return true
+}
+
+func (m *machine) transportInput(at time.Time, what string, args []string, rest func(int) error) bool {
+	t := m.transports[args[0]]
+	switch what {
+	case "kernel":
+		idle, err := time.ParseDuration(args[2])
+		m.tcp[args[0]] = &event.TCP{State: args[1], Idle: idle}
+		return err == nil
+	case "gone":
+		t.ConnEnd(at, goroutine(args[1]))
+	case "check":
+		t.Check(at)
+	case "rpcs":
+		var n int64
+		_, err := fmt.Sscan(args[1], &n)
+		t.InFlight.Store(n)
+		return err == nil
+	case "killed":
+		t.RPCKilled(at, wordOf(rest(1)))
+	default:
+		return false
+	}
+	return true
+}
+
+func (m *machine) rpcInput(at time.Time, what string, args []string, rest func(int) error) bool {
+	switch what {
+	case "wait":
+		m.waits[args[1]] = m.policies[args[0]].Wait(context.Background(), at, "/Echo/"+args[1])
+	case "waited":
+		m.waits[args[0]].End(at, event.Outcome(args[1]), rest(2))
+	case "refuse":
+		m.policies[args[0]].Refuse(context.Background(), at, "/Echo/Say", rest(1))
+	default:
+		return false
+	}
+	return true
+}
+
+// goroutine reads the number of one; none is zero.
+func goroutine(digits string) uint64 {
+	n, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func failureOf(text string) error {
+	switch text {
+	case "":
+		return nil
+	case "refused":
+		return syscall.ECONNREFUSED
+	}
+	return errors.New(text)
+}
+
+func wordOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
