@@ -289,7 +289,8 @@ func TestAbstractSocket(t *testing.T) {
 func TestDial(t *testing.T) {
 	s := newScene(t)
 	srv := s.serve("S1")
-	cc, err := grpc.Dial(srv.address, insecureOption, grpc.WithStatsHandler(s.handler)) //nolint:staticcheck // It is still supported.
+	//lint:ignore SA1019 It is supported throughout 1.x, and in wide use.
+	cc, err := grpc.Dial(srv.address, insecureOption, grpc.WithStatsHandler(s.handler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +304,7 @@ func TestDialContextWithBlock(t *testing.T) {
 	srv := s.serve("S1")
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	//nolint:staticcheck // It is still supported.
+	//lint:ignore SA1019 It is supported throughout 1.x, and in wide use.
 	cc, err := grpc.DialContext(ctx, srv.address, insecureOption, grpc.WithBlock(), grpc.WithStatsHandler(s.handler))
 	if err != nil {
 		t.Fatal(err)

@@ -140,14 +140,14 @@ func (h *Handler) RecordInt64Count(handle *estats.Int64CountHandle, incr int64, 
 	if d.Name == signal.Disconnections && len(labels) > 0 {
 		h.observer.Disconnected(labels[0], label(d, labels, string(signal.DisconnectError)))
 	}
-	if h.passed != nil {
+	if h.passed != nil && !h.observer.Closed() {
 		h.passed.Count(d, incr, labels)
 	}
 }
 
 // RecordInt64UpDownCount implements google.golang.org/grpc/experimental/stats.MetricsRecorder.
 func (h *Handler) RecordInt64UpDownCount(handle *estats.Int64UpDownCountHandle, incr int64, labels ...string) {
-	if h.passed != nil {
+	if h.passed != nil && !h.observer.Closed() {
 		h.passed.UpDown(handle.Descriptor(), incr, labels)
 	}
 }

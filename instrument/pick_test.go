@@ -162,6 +162,6 @@ func TestRPCKilled(t *testing.T) {
 	})))
 	s.connect(cc)
 	wantCode(t, s.rpc(context.Background(), "RPC", cc), codes.Unavailable)
-	s.gone()
+	s.lost(cc)
 	s.golden()
 }

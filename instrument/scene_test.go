@@ -49,6 +49,7 @@ type scene struct {
 	mu     sync.Mutex
 	names  map[string]string
 	abrupt bool // A server was stopped.
+	unseen int  // How many connections redial is not attached to.
 	events []event.Event
 	more   chan struct{} // Closed and made anew with each event.
 }

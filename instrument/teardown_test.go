@@ -22,10 +22,17 @@ import (
 func isDraining(e event.Event) bool { _, ok := e.(event.TransportDraining); return ok }
 func isEnded(e event.Event) bool    { _, ok := e.(event.TransportEnded); return ok }
 
-// gone waits until the channel's first transport is gone, and wakes the channel.
+// gone waits until the first transport is gone.
 func (s *scene) gone() {
 	s.t.Helper()
 	s.await(1, "a transport's end", isEnded)
+}
+
+// lost waits until the channel's transport is gone and the channel is idle.
+func (s *scene) lost(cc *grpc.ClientConn) {
+	s.t.Helper()
+	s.awaitState(cc, connectivity.Idle)
+	s.gone()
 }
 
 // The server closes connections that are older than some age: GOAWAY NO_ERROR, with nothing in flight.
@@ -34,8 +41,7 @@ func TestMaxConnectionAge(t *testing.T) {
 	srv := s.serve("S1", grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 200 * time.Millisecond}))
 	cc := s.dial(srv.address)
 	s.connect(cc)
-	s.awaitState(cc, connectivity.Idle)
-	s.gone()
+	s.lost(cc)
 	s.golden()
 }
 
@@ -54,7 +60,7 @@ func TestMaxConnectionAgeWhileStreaming(t *testing.T) {
 	if err := wait(); status.Code(err) != codes.Canceled {
 		t.Errorf("the stream ended with %v", err)
 	}
-	s.gone()
+	s.lost(cc)
 	s.golden()
 }
 
@@ -69,7 +75,7 @@ func TestMaxConnectionAgeKillsStream(t *testing.T) {
 	if err := s.stream(cc)(); status.Code(err) != codes.Unavailable {
 		t.Errorf("the stream ended with %v", err)
 	}
-	s.gone()
+	s.lost(cc)
 	s.golden()
 }
 
@@ -79,7 +85,7 @@ func TestMaxConnectionIdle(t *testing.T) {
 	srv := s.serve("S1", grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 200 * time.Millisecond}))
 	cc := s.dial(srv.address)
 	s.connect(cc)
-	s.gone()
+	s.lost(cc)
 	s.golden()
 }
 
@@ -128,7 +134,7 @@ func TestTooManyPings(t *testing.T) {
 	if err := call(cc); status.Code(err) != codes.Unavailable {
 		t.Errorf("RPC: %v", err)
 	}
-	s.gone()
+	s.lost(cc)
 	s.golden()
 }
 
@@ -146,7 +152,7 @@ func TestKeepaliveTimeout(t *testing.T) {
 		Time: 10 * time.Second, Timeout: time.Second, PermitWithoutStream: true,
 	}))
 	s.connect(cc)
-	s.gone()
+	s.lost(cc)
 	s.golden()
 }
 
@@ -162,7 +168,7 @@ func (s *scene) callUntilLost(cc *grpc.ClientConn, n int) {
 			s.t.Errorf("RPC: %v", err)
 		}
 	}
-	s.gone()
+	s.lost(cc)
 }
 
 // RST in the middle of an RPC.
@@ -212,7 +218,7 @@ func TestStreamsAtTeardown(t *testing.T) {
 			t.Errorf("a stream ended with %v", err)
 		}
 	}
-	s.gone()
+	s.lost(cc)
 	s.closeAll()
 	for _, e := range s.told() {
 		ended, ok := e.(event.TransportEnded)
@@ -235,8 +241,7 @@ func TestIdleTimeoutAndWake(t *testing.T) {
 	srv := s.serve("S1")
 	cc := s.dial(srv.address, grpc.WithIdleTimeout(idleSoon))
 	s.connect(cc)
-	s.awaitState(cc, connectivity.Idle)
-	s.gone()
+	s.lost(cc)
 	s.connect(cc)
 	s.golden()
 }
@@ -323,8 +328,7 @@ func TestClose(t *testing.T) {
 		cc := s.dial(srv.address)
 		s.connect(cc)
 		srv.stop()
-		s.awaitState(cc, connectivity.Idle)
-		s.gone()
+		s.lost(cc)
 		s.golden()
 	})
 }

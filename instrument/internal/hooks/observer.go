@@ -13,7 +13,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
-	"runtime/debug"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -180,10 +180,15 @@ func (o *Observer) Close() {
 	clear(o.dials)
 }
 
+// Closed reports whether the observer does nothing any more.
+func (o *Observer) Closed() bool { return o.closed.Load() }
+
 // recovered keeps a fault of redial's own from the observed client. It is deferred by every hook.
 func (o *Observer) recovered() {
 	if r := recover(); r != nil {
-		o.cfg.Fault(fmt.Errorf("redial: internal fault, the observed client is not affected, please report it: %v\n%s", r, debug.Stack()))
+		trace := make([]byte, 16<<10) // Package runtime/debug may be initialised after package grpc.
+		trace = trace[:runtime.Stack(trace, false)]
+		o.cfg.Fault(fmt.Errorf("redial: internal fault, the observed client is not affected, please report it: %v\n%s", r, trace))
 	}
 }
 
