@@ -1,6 +1,7 @@
 package failure
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,30 @@ type Evidence struct {
 
 // GoAway begins the word of a GOAWAY; its HTTP/2 error code follows.
 const GoAway = "GOAWAY "
+
+// HTTP2ErrorCodes lists the error codes of RFC 9113, section 7, by which golang.org/x/net/http2 names them.
+var HTTP2ErrorCodes = []string{
+	"NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
+	"FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM",
+	"INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
+}
+
+// KnownCode returns an HTTP/2 error code if it is a known one, and else "_OTHER": a server can make up four billion,
+// and each would be a time series.
+func KnownCode(code string) string {
+	if slices.Contains(HTTP2ErrorCodes, code) {
+		return code
+	}
+	return Other
+}
+
+// KnownDisconnect returns gRPC's word for a loss with its HTTP/2 error code, if there is one, as [KnownCode] has it.
+func KnownDisconnect(word string) string {
+	if code, ok := strings.CutPrefix(word, GoAway); ok {
+		return GoAway + KnownCode(code)
+	}
+	return word
+}
 
 // quietForKeepalive is the shortest silence after which grpc-go's keepalive can close a connection: it raises a
 // client's keepalive time to 10 s at least. A second is left for the kernel's clock and rounding.

@@ -1,5 +1,7 @@
 package hooks
 
+//lint:file-ignore SA1019 A wrapper has every method of what it wraps, those too that gRPC deprecated and still calls.
+
 import (
 	"slices"
 	"sync"
@@ -59,7 +61,7 @@ func (o *Observer) observe(cc balancer.ClientConn, opts balancer.BuildOptions, o
 	defer o.recovered()
 	ch := o.channel(cc.MetricsRecorder(), opts.Target.String())
 	ch.identify(opts)
-	o.enlist(ch, cc.Target()) //nolint:staticcheck // BuildOptions.Target is parsed; gRPC's metrics carry this one.
+	o.enlist(ch, cc.Target()) // BuildOptions.Target is parsed; gRPC's metrics carry this one.
 	made := &policy{ClientConn: cc, observer: o, channel: ch, opts: opts}
 	ch.do(func(time.Time) {
 		made.life = open(ch.life)

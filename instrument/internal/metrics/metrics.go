@@ -10,6 +10,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/signal"
 )
 
@@ -96,7 +97,7 @@ func (s *Sink) transportEnded(ctx context.Context, e event.TransportEnded, targe
 	cause := signal.TeardownCause.String(string(e.Cause))
 	of := []attribute.KeyValue{target, cause}
 	if e.HTTP2ErrorCode != "" {
-		of = append(of, signal.HTTP2ErrorCode.String(e.HTTP2ErrorCode))
+		of = append(of, signal.HTTP2ErrorCode.String(failure.KnownCode(e.HTTP2ErrorCode)))
 	}
 	s.transport.Record(ctx, e.Gone.Sub(e.Start).Seconds(), metric.WithAttributes(of...))
 	if e.Interrupted > 0 {

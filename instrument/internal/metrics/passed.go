@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	estats "google.golang.org/grpc/experimental/stats"
 
+	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/signal"
 )
 
@@ -64,8 +65,11 @@ func (p *Passed) attributes(d *estats.MetricDescriptor, labels []string) []attri
 			break
 		}
 		value := labels[i]
-		if key == string(signal.Target) {
+		switch key {
+		case string(signal.Target):
 			value = p.target(value)
+		case string(signal.DisconnectError):
+			value = failure.KnownDisconnect(value)
 		}
 		if value != "" || i < len(d.Labels) {
 			kvs = append(kvs, attribute.String(key, value))

@@ -31,8 +31,6 @@ const (
 	SubchannelState = attribute.Key("grpc.subchannel.state")
 	ChannelState    = attribute.Key("grpc.channel.state")
 	DisconnectError = attribute.Key("grpc.disconnect_error")
-	Locality        = attribute.Key("grpc.lb.locality")
-	BackendService  = attribute.Key("grpc.lb.backend_service")
 
 	ChannelID       = attribute.Key("redial.channel.id")
 	SubchannelID    = attribute.Key("redial.subchannel.id")
