@@ -124,14 +124,20 @@ func h2(t *testing.T, requests int, then func(c net.Conn, f *http2.Framer) error
 
 func TestTooManyPings(t *testing.T) {
 	s := newScene(t)
+	drained := make(chan struct{})
 	cc := s.dial(s.raw("S1", h2(t, 1, func(c net.Conn, f *http2.Framer) error {
 		if err := f.WriteGoAway(1, http2.ErrCodeEnhanceYourCalm, []byte("too_many_pings")); err != nil {
 			return err
 		}
+		<-drained // Else the kernel may know of the end before gRPC knows of the GOAWAY.
 		return c.(*net.TCPConn).CloseWrite()
 	})))
 	s.connect(cc)
-	if err := call(cc); status.Code(err) != codes.Unavailable {
+	done := make(chan error, 1)
+	go func() { done <- call(cc) }()
+	s.await(1, "a draining transport", isDraining)
+	close(drained)
+	if err := <-done; status.Code(err) != codes.Unavailable {
 		t.Errorf("RPC: %v", err)
 	}
 	s.lost(cc)
