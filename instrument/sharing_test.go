@@ -239,6 +239,7 @@ func TestGauges(t *testing.T) {
 	srv := s.serve("S1")
 	cc := s.dial(srv.address)
 	s.connect(cc)
+	s.awaitPassedOn()
 	s.wantMetrics("redial.channels grpc.channel.state=ready: 1", "redial.subchannels grpc.subchannel.state=ready: 1",
 		"grpc.subchannel.open_connections: 1")
 	s.closeAll()
