@@ -101,7 +101,7 @@ func ExampleWithSink() {
 	}
 	failed := make(chan event.AttemptEnded, 1)
 	cc, err := grpc.NewClient(dead, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		instrument.DialOption(instrument.WithSink(event.SinkFunc(func(e event.Event) {
+		instrument.DialOption(instrument.WithSink(event.SinkFunc(func(_ context.Context, e event.Event) {
 			if e, ok := e.(event.AttemptEnded); ok && e.Outcome == event.OutcomeFailed {
 				failed <- e
 			}

@@ -91,9 +91,10 @@ func (h *Handler) emit(e event.Event) {
 
 // handle hands an event to the sinks.
 func (h *Handler) handle(e event.Event) {
-	h.metrics.Handle(h.spans.Handle(e), e)
+	ctx := h.spans.Handle(e)
+	h.metrics.Handle(ctx, e)
 	for _, s := range h.cfg.sinks {
-		s.Handle(e)
+		s.Handle(ctx, e)
 	}
 }
 

@@ -87,7 +87,7 @@ func (s *scene) newHandler(opts ...instrument.Option) *instrument.Handler {
 	}, opts...)...)
 }
 
-func (s *scene) record(e event.Event) {
+func (s *scene) record(_ context.Context, e event.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.events = append(s.events, e)

@@ -202,7 +202,7 @@ func TestPanickingSink(t *testing.T) {
 			t.Errorf("told: %v", err)
 		}
 	})
-	s.handler = s.newHandler(instrument.WithSink(event.SinkFunc(func(event.Event) { panic("a sink's fault") })))
+	s.handler = s.newHandler(instrument.WithSink(event.SinkFunc(func(context.Context, event.Event) { panic("a sink's fault") })))
 	srv := s.serve("S1")
 	cc := s.dial(srv.address)
 	s.connect(cc)

@@ -97,9 +97,9 @@ func tellStory(ctx context.Context, s settings, stdout io.Writer) error {
 	screen := newScreen(stdout)
 	defer screen.close()
 	story, sum := newStory(screen), newSummary()
-	err := play(ctx, s, event.SinkFunc(func(e event.Event) {
-		story.Handle(e)
-		sum.Handle(e)
+	err := play(ctx, s, event.SinkFunc(func(_ context.Context, e event.Event) {
+		story.handle(e)
+		sum.handle(e)
 	}), tee{story, sum})
 	if err != nil {
 		return err

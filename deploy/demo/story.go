@@ -92,8 +92,8 @@ func (s *story) tell(at time.Time, c colour, format string, args ...any) {
 	s.watch()
 }
 
-// Handle implements [event.Sink].
-func (s *story) Handle(e event.Event) {
+// handle tells of an event.
+func (s *story) handle(e event.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch e := e.(type) {

@@ -51,8 +51,8 @@ func (s *summary) answered(rpc, client string, _ time.Duration) {
 // failed implements [audience]: the events tell of it too.
 func (s *summary) failed(string, error, time.Duration) {}
 
-// Handle implements [event.Sink].
-func (s *summary) Handle(e event.Event) {
+// handle keeps what an event tells.
+func (s *summary) handle(e event.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch e := e.(type) {

@@ -6,7 +6,10 @@
 // channel arrive in the order in which they happened.
 package event
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // ID names one connection episode, attempt or transport. It is unique in a process and never zero, so that zero
 // means "none".
@@ -41,15 +44,18 @@ const (
 // A Sink listens to events. Handle is called from one goroutine at a time, behind a bounded queue: a sink that
 // blocks delays other sinks and makes the queue drop events (which is counted), but never delays an RPC. A panic
 // in Handle is recovered and reported through otel.Handle.
+//
+// The context carries the span that tells of the event, if there is one, so that a log record can name its trace. It is
+// never done.
 type Sink interface {
-	Handle(Event)
+	Handle(context.Context, Event)
 }
 
 // SinkFunc makes a [Sink] of a function.
-type SinkFunc func(Event)
+type SinkFunc func(context.Context, Event)
 
 // Handle calls f.
-func (f SinkFunc) Handle(e Event) { f(e) }
+func (f SinkFunc) Handle(ctx context.Context, e Event) { f(ctx, e) }
 
 // Head is the part that all events have in common.
 type Head struct {

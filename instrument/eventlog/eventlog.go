@@ -8,20 +8,36 @@ import (
 	"strconv"
 	"time"
 
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/signal"
 )
 
+// The keys of what is not an attribute of a span.
+const (
+	KeyKind         = "kind"
+	KeyEndpoint     = "redial.endpoint.id"
+	KeyDuration     = "duration"
+	KeyErrorMessage = "error.message"
+	KeyTraceID      = "trace_id"
+)
+
 // New returns a sink for instrument.WithSink that writes each event as a record with the event's own time: failures
-// and losses as warnings, what is READY, lost or backed off as information, the rest for debugging.
+// and losses as warnings, what is READY, lost or backed off as information, the rest for debugging. The record names
+// the trace that tells of the event, if that is sampled.
 func New(h slog.Handler) event.Sink {
-	return event.SinkFunc(func(e event.Event) {
-		ctx, level := context.Background(), Level(e)
+	return event.SinkFunc(func(ctx context.Context, e event.Event) {
+		level := Level(e)
 		if !h.Enabled(ctx, level) {
 			return
 		}
 		r := slog.NewRecord(e.Header().Time, level, e.String(), 0)
-		r.AddAttrs(Attrs(e)...)
+		r.AddAttrs(AppendAttrs(nil, e)...)
+		if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
+			r.AddAttrs(slog.String(KeyTraceID, sc.TraceID().String()))
+		}
 		// A handler that fails has nobody to tell it to: logging is how things are told.
 		_ = h.Handle(ctx, r)
 	})
@@ -51,13 +67,14 @@ func Level(e event.Event) slog.Level {
 	return slog.LevelDebug
 }
 
-// Attrs returns what an event tells, first its kind and what it is about. What is unknown is left out. Durations are
-// float seconds.
-func Attrs(e event.Event) []slog.Attr {
+// AppendAttrs appends what an event tells, first its kind and what it is about. What is unknown is left out. Durations
+// are float seconds.
+func AppendAttrs(to []slog.Attr, e event.Event) []slog.Attr {
 	h := e.Header()
-	a := attrs{slog.String("kind", string(e.Kind())), slog.String(string(signal.Target), h.Target)}
+	a := attrs(to)
+	a.add(slog.String(KeyKind, string(e.Kind())), slog.String(string(signal.Target), h.Target))
 	a.id(string(signal.ChannelID), h.Channel)
-	a.id("redial.endpoint.id", int64(h.Endpoint))
+	a.id(KeyEndpoint, int64(h.Endpoint))
 	a.id(string(signal.SubchannelID), h.Subchannel)
 	a.tell(e)
 	return a
@@ -80,13 +97,13 @@ func (a *attrs) id(key string, value int64) {
 }
 
 func (a *attrs) duration(from, to time.Time) {
-	a.add(slog.Float64("duration", to.Sub(from).Seconds()))
+	a.add(slog.Float64(KeyDuration, to.Sub(from).Seconds()))
 }
 
 func (a *attrs) failure(err error, class string) {
-	a.text("error.type", class)
+	a.text(string(semconv.ErrorTypeKey), class)
 	if err != nil {
-		a.text("error.message", err.Error())
+		a.text(KeyErrorMessage, err.Error())
 	}
 }
 
@@ -182,7 +199,7 @@ func (a *attrs) transportEnded(e event.TransportEnded) {
 	a.text(string(signal.DisconnectError), e.DisconnectError)
 	a.text(string(signal.HTTP2ErrorCode), e.HTTP2ErrorCode)
 	a.text(string(signal.GoAwayDebugData), e.GoAwayDebugData)
-	a.text("error.message", e.RPCError)
+	a.text(KeyErrorMessage, e.RPCError)
 	if t := e.TCP; t != nil {
 		a.add(slog.String(string(signal.TCPState), t.State), slog.Float64(string(signal.TCPRTT), t.RTT.Seconds()),
 			slog.Int64(string(signal.TCPRetransmits), t.Retransmits), slog.Float64(string(signal.TCPIdle), t.Idle.Seconds()))

@@ -23,7 +23,7 @@ func New(tracer trace.Tracer) *Sink {
 	return &Sink{tracer: tracer, spans: newRegister()}
 }
 
-// Handle makes, changes or ends the span that an event tells of, and returns a context with it.
+// Handle makes, changes or ends the span that an event tells of, and returns a context with it and nothing else.
 func (s *Sink) Handle(e event.Event) context.Context {
 	switch e := e.(type) {
 	case event.ConnectStarted:
@@ -49,7 +49,7 @@ func (s *Sink) Handle(e event.Event) context.Context {
 	case event.PickWaitEnded:
 		return s.pickWaitEnded(e)
 	case event.RPCRefused:
-		return e.Context
+		return with(trace.SpanFromContext(e.Context))
 	}
 	return context.Background()
 }
@@ -213,12 +213,12 @@ func (s *Sink) resolved(e event.Resolved) context.Context {
 }
 
 func (s *Sink) pickWaitEnded(e event.PickWaitEnded) context.Context {
-	ctx, span := s.tracer.Start(e.Context, signal.PickWait, trace.WithTimestamp(e.Start),
+	_, span := s.tracer.Start(e.Context, signal.PickWait, trace.WithTimestamp(e.Start),
 		trace.WithLinks(s.spans.links(e.Episode)...), trace.WithAttributes(headAttributes(e.Head)...),
 		trace.WithAttributes(signal.Outcome.String(string(e.Outcome))))
 	fail(span, e.Err, e.ErrorType)
 	span.End(trace.WithTimestamp(e.Time))
-	return ctx
+	return with(span)
 }
 
 // Refused marks the span of an RPC that failed for want of a READY subchannel. It must be called before the RPC ends.
