@@ -21,7 +21,11 @@ type config struct {
 	sinks          []event.Sink
 	backoff        backoff.Config
 	withoutGRPC    bool
+	spanRate       float64
 }
+
+// DefaultSpanRate is the limit on spans without [WithSpanRate]: enough for whoever reads traces.
+const DefaultSpanRate = 20
 
 func newConfig(opts []Option) config {
 	c := config{
@@ -29,6 +33,7 @@ func newConfig(opts []Option) config {
 		meterProvider:  otel.GetMeterProvider(),
 		keepTarget:     func(string) bool { return true },
 		backoff:        backoff.DefaultConfig,
+		spanRate:       DefaultSpanRate,
 	}
 	for _, o := range opts {
 		if o != nil {
@@ -85,6 +90,18 @@ func WithSink(s event.Sink) Option {
 // default is grpc-go's, backoff.DefaultConfig.
 func WithBackoff(b backoff.Config) Option {
 	return func(c *config) { c.backoff = b }
+}
+
+// WithSpanRate limits how many traces redial begins a second for each target (a grpc.connect, grpc.transport or
+// grpc.resolve each begins one), with credit for ten seconds' worth after a quiet time. What is left out is counted by
+// redial.spans.suppressed; metrics and sinks are told of everything all the same. Zero stands for no limit, a negative
+// rate for the default, [DefaultSpanRate].
+func WithSpanRate(perSecond float64) Option {
+	return func(c *config) {
+		if perSecond >= 0 {
+			c.spanRate = perSecond
+		}
+	}
 }
 
 // WithoutGRPCMetrics leaves out gRPC's own instruments of gRFC A94 (grpc.subchannel.*), for channels that report them

@@ -19,6 +19,7 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/queue"
 	"github.com/redial-dev/redial/instrument/internal/signal"
 	"github.com/redial-dev/redial/instrument/internal/spans"
+	"github.com/redial-dev/redial/instrument/snapshot"
 )
 
 // queueSize bounds the events that wait for the sinks: some 100 ms of a storm of 100 000 events per second.
@@ -56,19 +57,20 @@ func DialOption(opts ...Option) grpc.DialOption {
 // otel.Handle and to nobody else.
 func NewHandler(opts ...Option) *Handler {
 	h := &Handler{cfg: newConfig(opts)}
-	h.queue = queue.New(queueSize, h.handle, func() { h.metrics.Dropped("queue") }, otel.Handle)
+	h.queue = queue.New(queueSize, h.handle, func() { h.metrics.Dropped("queue", 1) }, otel.Handle)
 	h.observer = hooks.NewObserver(hooks.Config{
 		Target:       h.cfg.target,
 		Backoff:      h.cfg.shortestBackoff,
 		Emit:         h.emit,
 		Refused:      func(e event.RPCRefused) { h.spans.Refused(e) },
 		Killed:       func(ctx context.Context, c event.Cause) { h.spans.Killed(ctx, c) },
-		Overflow:     func() { h.metrics.Dropped("waits") },
+		Overflow:     func() { h.metrics.Dropped("waits", 1) },
 		Unattributed: h.notAttached,
 		Fault:        otel.Handle,
 	})
 	h.spans = spans.New(h.cfg.tracerProvider.Tracer(ScopeName,
-		trace.WithInstrumentationVersion(Version), trace.WithSchemaURL(semconv.SchemaURL)))
+		trace.WithInstrumentationVersion(Version), trace.WithSchemaURL(semconv.SchemaURL)),
+		h.cfg.spanRate, func() { h.metrics.Suppressed("spans") })
 	meter := h.cfg.meterProvider.Meter(ScopeName,
 		metric.WithInstrumentationVersion(Version), metric.WithSchemaURL(semconv.SchemaURL))
 	var err error
@@ -115,6 +117,14 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	h.observer.Close()
 	return errors.Join(h.metrics.Close(), h.queue.Wait(ctx))
 }
+
+// Channels describes what the handler's open channels are doing now, by their ids. A channel is locked for the
+// microseconds that its own description takes. After Shutdown there are none.
+func (h *Handler) Channels() []snapshot.Channel { return h.observer.Snapshot() }
+
+// CountDropped counts, in redial.events.dropped, what a sink of yours lost: it keeps a queue of its own that was full, or
+// could not deliver. The name of the sink becomes an attribute, so there should be few. It never blocks.
+func (h *Handler) CountDropped(sink string, n int64) { h.metrics.Dropped(sink, n) }
 
 // TagRPC implements [stats.Handler].
 func (h *Handler) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {

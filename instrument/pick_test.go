@@ -89,6 +89,7 @@ func TestFailFastWhileConnecting(t *testing.T) {
 	awaitKind[event.PickWaitStarted](s, 1)
 	close(g)
 	wantCode(t, wait(), codes.Unavailable)
+	s.awaitState(cc, connectivity.TransientFailure)
 	s.golden()
 }
 

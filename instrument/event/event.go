@@ -41,6 +41,11 @@ const (
 	KindPickWait Kind = "pick_wait"
 )
 
+// Kinds lists the kinds of event.
+var Kinds = []Kind{
+	KindState, KindResolve, KindConnect, KindAttempt, KindPhase, KindBackoff, KindReady, KindTeardown, KindPickWait,
+}
+
 // A Sink listens to events. Handle is called from one goroutine at a time, behind a bounded queue: a sink that
 // blocks delays other sinks and makes the queue drop events (which is counted), but never delays an RPC. A panic
 // in Handle is recovered and reported through otel.Handle.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -107,23 +108,29 @@ func (a *attrs) failure(err error, class string) {
 	}
 }
 
-func (a *attrs) server(address string) { a.address("server", address) }
-
-func (a *attrs) conn(c event.Conn) {
-	a.text("network.transport", c.Network)
-	a.address("network.local", c.Local)
-	a.address("network.peer", c.Remote)
+func (a *attrs) server(address string) {
+	a.address(string(semconv.ServerAddressKey), string(semconv.ServerPortKey), address)
 }
 
-func (a *attrs) address(prefix, address string) {
-	host, digits, err := net.SplitHostPort(address)
-	if err != nil {
-		a.text(prefix+".address", address)
+func (a *attrs) conn(c event.Conn) {
+	a.text(string(semconv.NetworkTransportKey), c.Network)
+	a.address(string(semconv.NetworkLocalAddressKey), string(semconv.NetworkLocalPortKey), c.Local)
+	a.address(string(semconv.NetworkPeerAddressKey), string(semconv.NetworkPeerPortKey), c.Remote)
+}
+
+func (a *attrs) address(hostKey, portKey, address string) {
+	if !strings.Contains(address, ":") { // As those of unix sockets. Errors would cost an allocation.
+		a.text(hostKey, address)
 		return
 	}
-	a.text(prefix+".address", host)
+	host, digits, err := net.SplitHostPort(address)
+	if err != nil {
+		a.text(hostKey, address)
+		return
+	}
+	a.text(hostKey, host)
 	if port, err := strconv.Atoi(digits); err == nil {
-		a.add(slog.Int(prefix+".port", port))
+		a.add(slog.Int(portKey, port))
 	}
 }
 

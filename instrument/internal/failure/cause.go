@@ -49,6 +49,20 @@ func KnownDisconnect(word string) string {
 // client's keepalive time to 10 s at least. A second is left for the kernel's clock and rounding.
 const quietForKeepalive = 9 * time.Second
 
+// ofTransport is how the errors begin with which grpc-go ends the RPCs of a transport that it closes (package
+// internal/transport). Tests of each kind of loss fail if it changes them.
+var ofTransport = []string{
+	"error reading from server", "closing transport due to", "keepalive ping failed", "transport:", "transport is closing",
+	"the connection is draining", "closing connection since", "received goaway",
+}
+
+// OfTransport reports whether an RPC's error is gRPC's own word that the transport is lost, and not what a server
+// answered, which is nobody's business but the RPC's.
+func OfTransport(message string) bool {
+	message = strings.TrimPrefix(message, `connection error: desc = "`)
+	return slices.ContainsFunc(ofTransport, func(begin string) bool { return strings.HasPrefix(message, begin) })
+}
+
 // Cause returns why a transport was lost. It answers unknown where the evidence does not tell.
 func (e Evidence) Cause() event.Cause {
 	if e.GoAwayCode() != "" {

@@ -9,6 +9,7 @@
 package hooks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
+	"github.com/redial-dev/redial/instrument/snapshot"
 )
 
 // Config says where an [Observer]'s findings go. All functions may be called from any goroutine, under locks of
@@ -110,6 +112,20 @@ func (o *Observer) sweep() {
 		}
 	}
 	o.sweepAt = 2*len(o.channels) + firstSweep
+}
+
+// Snapshot describes the channels that are open, by their ids.
+func (o *Observer) Snapshot() []snapshot.Channel {
+	channels := []snapshot.Channel{}
+	for _, c := range o.all() {
+		c.do(func(time.Time) {
+			if !c.shutdown {
+				channels = append(channels, c.life.Snapshot())
+			}
+		})
+	}
+	slices.SortFunc(channels, func(a, b snapshot.Channel) int { return cmp.Compare(a.ID, b.ID) })
+	return channels
 }
 
 // Refresh looks at the state of every channel, so that it is told even if nothing else happens to the channel.

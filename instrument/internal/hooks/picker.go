@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 )
 
@@ -87,7 +88,7 @@ func newFlight(c *channel, life *lifecycle.Transport) *flight {
 }
 
 func (f *flight) rpcDone(info balancer.DoneInfo) {
-	if info.Err != nil && status.Code(info.Err) == codes.Unavailable {
+	if info.Err != nil && status.Code(info.Err) == codes.Unavailable && failure.OfTransport(status.Convert(info.Err).Message()) {
 		f.channel.do(func(at time.Time) { f.life.RPCKilled(at, info.Err.Error()) })
 	}
 	if f.life.InFlight.Add(-1) <= 0 && f.leaving.Load() {

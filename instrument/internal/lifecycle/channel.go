@@ -41,9 +41,10 @@ type Config struct {
 type Channel struct {
 	cfg Config
 	// now is the latest time seen: inputs of different goroutines may arrive a little out of order, outputs not.
-	now      time.Time
-	state    event.State
-	policies map[*Policy]struct{}
+	now        time.Time
+	state      event.State
+	stateSince time.Time
+	policies   map[*Policy]struct{}
 	// idled tells that the channel went idle and was not READY since: who connects now wakes it.
 	idled bool
 	// live holds the transports that are neither lost nor gone, and leaving those that are lost but not ended.
@@ -75,7 +76,7 @@ func (c *Channel) SetState(at time.Time, s event.State) {
 	}
 	head := c.head(at)
 	from := c.state
-	c.state = s
+	c.state, c.stateSince = s, head.Time
 	if s == event.Ready {
 		c.idled = false
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/failure"
+	"github.com/redial-dev/redial/instrument/snapshot"
 )
 
 // Policy is one instance of a load balancing policy that makes subchannels.
@@ -120,6 +121,7 @@ type endpoint struct {
 	// err is the failure that keeps the endpoint from being READY.
 	err      error
 	failedAt time.Time
+	lastLoss *snapshot.Loss // Of a transport whose record is complete.
 }
 
 // episode is the time that an endpoint takes to become READY.

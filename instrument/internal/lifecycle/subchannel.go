@@ -17,7 +17,9 @@ type Subchannel struct {
 	id       int64
 	address  string
 	state    event.State
-	attempt  *attempt
+	// stateSince is when the state was told.
+	stateSince time.Time
+	attempt    *attempt
 	// toldAt is the time of the newest event of the subchannel, before which no attempt can have begun.
 	toldAt time.Time
 	// backoffSince is zero while the subchannel does not back off.
@@ -113,7 +115,7 @@ func (s *Subchannel) setState(at time.Time, to event.State, err error) {
 	if to == event.TransientFailure { // gRPC repeats the error with the state that follows.
 		told.Err = err
 	}
-	s.state = to
+	s.state, s.stateSince = to, told.Time
 	s.emit(told)
 }
 

@@ -218,12 +218,14 @@ func (t *Transport) end(at time.Time, o event.Outcome) {
 		t.goneT = head.Time
 	}
 	lost := latest(t.lost, t.start) // It may be lost before it is told to be READY.
-	t.sub.emit(event.TransportEnded{
+	ended := event.TransportEnded{
 		Head: head, Transport: t.id, Address: t.address, Conn: t.conn, Start: t.start, Lost: lost,
 		Gone: latest(t.goneT, lost), Cause: t.why(), Outcome: o, DisconnectError: t.evidence.Disconnect,
 		HTTP2ErrorCode: t.evidence.GoAwayCode(), GoAwayDebugData: t.evidence.GoAwayDebugData(),
 		Interrupted: t.interrupted + max(0, t.InFlight.Load()), TCP: t.evidence.TCP, RPCError: t.evidence.RPC,
-	})
+	}
+	t.sub.endpoint.remember(ended)
+	t.sub.emit(ended)
 }
 
 func (t *Transport) why() event.Cause {

@@ -18,7 +18,7 @@ import (
 type Sink struct {
 	connect, attempt, phase, backoff, transport, pickWait, resolve metric.Float64Histogram
 
-	interrupted, unavailable, unattributed, dropped metric.Int64Counter
+	interrupted, unavailable, unattributed, dropped, suppressed metric.Int64Counter
 
 	addresses metric.Int64Gauge
 	gauges    *gauges
@@ -40,7 +40,8 @@ func New(meter metric.Meter, refresh func()) (*Sink, error) {
 		interrupted:  m.counter(signal.InterruptedRPCs, "{rpc}", "RPCs that died with their transport."),
 		unavailable:  m.counter(signal.UnavailableRPCs, "{rpc}", "RPCs that failed because no subchannel was READY."),
 		unattributed: m.counter(signal.Unattributed, "{transport}", "Connections that belong to no observed subchannel: redial is not attached to their policy."),
-		dropped:      m.counter(signal.EventsDropped, "{event}", "Events that a sink was not told of because redial's queue was full."),
+		dropped:      m.counter(signal.EventsDropped, "{event}", "Events that were lost on their way to or in a sink, since it had no room or could not deliver."),
+		suppressed:   m.counter(signal.SpansSuppressed, "{span}", "Root spans that were left out since their target has too many."),
 		addresses:    m.gauge(signal.ResolveAddresses, "{address}", "Addresses in the newest answer of the name resolver."),
 	}
 	s.gauges = m.gauges(refresh)
@@ -53,9 +54,14 @@ func (s *Sink) Close() error { return s.gauges.close() }
 // Count keeps the gauges. It is cheap and must see every event, so it is called where they arise.
 func (s *Sink) Count(e event.Event) { s.gauges.count(e) }
 
-// Dropped counts an event that a sink was not told of.
-func (s *Sink) Dropped(sink string) {
-	s.dropped.Add(context.Background(), 1, metric.WithAttributes(signal.SinkName.String(sink)))
+// Dropped counts events that a sink was not told of, or lost.
+func (s *Sink) Dropped(sink string, n int64) {
+	s.dropped.Add(context.Background(), n, metric.WithAttributes(signal.SinkName.String(sink)))
+}
+
+// Suppressed counts a root span that a sink left out.
+func (s *Sink) Suppressed(sink string) {
+	s.suppressed.Add(context.Background(), 1, metric.WithAttributes(signal.SinkName.String(sink)))
 }
 
 // Unattributed counts a connection that belongs to no subchannel known.

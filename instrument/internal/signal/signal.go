@@ -73,6 +73,7 @@ const (
 	ResolveDuration   = "redial.resolve.duration"
 	ResolveAddresses  = "redial.resolve.addresses"
 	EventsDropped     = "redial.events.dropped"
+	SpansSuppressed   = "redial.spans.suppressed"
 )
 
 // GRPC are the instruments of gRFC A94, which are passed on.

@@ -14,13 +14,16 @@ import (
 
 // Sink makes spans. Handle must be called by one goroutine at a time, the other methods by any.
 type Sink struct {
-	tracer trace.Tracer
-	spans  *register
+	tracer     trace.Tracer
+	spans      *register
+	limit      limit // Of Handle's goroutine.
+	suppressed func()
 }
 
-// New returns a sink that makes spans with the tracer.
-func New(tracer trace.Tracer) *Sink {
-	return &Sink{tracer: tracer, spans: newRegister()}
+// New returns a sink that makes spans with the tracer: no more than so many root spans a second for each target, and any
+// number where that is zero. It tells of each root span that it leaves out, with all that would be below.
+func New(tracer trace.Tracer, perSecond float64, suppressed func()) *Sink {
+	return &Sink{tracer: tracer, spans: newRegister(), limit: newLimit(perSecond), suppressed: suppressed}
 }
 
 // Handle makes, changes or ends the span that an event tells of, and returns a context with it and nothing else.
@@ -54,8 +57,12 @@ func (s *Sink) Handle(e event.Event) context.Context {
 	return context.Background()
 }
 
-// root starts a span of a trace of its own: the place for a limit on their rate.
+// root starts a span of a trace of its own, or nothing where there are too many.
 func (s *Sink) root(name string, h event.Head, opts ...trace.SpanStartOption) trace.Span {
+	if !s.limit.take(h.Target, h.Time) {
+		s.suppressed()
+		return nil
+	}
 	opts = append(opts, trace.WithNewRoot(), trace.WithAttributes(headAttributes(h)...))
 	_, span := s.tracer.Start(context.Background(), name, opts...)
 	return span
@@ -82,7 +89,9 @@ func with(span trace.Span) context.Context {
 func (s *Sink) connectStarted(e event.ConnectStarted) context.Context {
 	span := s.root(signal.Connect, e.Head, trace.WithTimestamp(e.Time), trace.WithLinks(s.spans.links(e.Lost)...),
 		trace.WithAttributes(signal.Trigger.String(string(e.Trigger))))
-	s.spans.start(e.Episode, span)
+	if span != nil {
+		s.spans.start(e.Episode, span)
+	}
 	return with(span)
 }
 
@@ -155,7 +164,9 @@ func (s *Sink) backoffEnded(e event.BackoffEnded) context.Context {
 func (s *Sink) transportReady(e event.TransportReady) context.Context {
 	span := s.root(signal.Transport, e.Head, trace.WithTimestamp(e.Time), trace.WithLinks(s.spans.links(e.Episode)...),
 		trace.WithAttributes(serverAttributes(e.Address)...), trace.WithAttributes(connAttributes(e.Conn)...))
-	s.spans.start(e.Transport, span)
+	if span != nil {
+		s.spans.start(e.Transport, span)
+	}
 	return with(span)
 }
 
@@ -207,6 +218,9 @@ func lossText(e event.TransportEnded) string {
 func (s *Sink) resolved(e event.Resolved) context.Context {
 	span := s.root(signal.Resolve, e.Head, trace.WithTimestamp(e.Start), trace.WithAttributes(
 		signal.Outcome.String(string(e.Outcome)), signal.Addresses.Int(e.Addresses)))
+	if span == nil {
+		return context.Background()
+	}
 	fail(span, e.Err, e.ErrorType)
 	span.End(trace.WithTimestamp(e.Time))
 	return with(span)

@@ -1,0 +1,190 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/redial-dev/redial/agent/internal/journal"
+	"github.com/redial-dev/redial/exporters/prometheus"
+	"github.com/redial-dev/redial/instrument"
+	"github.com/redial-dev/redial/instrument/eventlog"
+	"github.com/redial-dev/redial/instrument/snapshot"
+)
+
+// Agent observes channels and ships what it sees. Its methods may be called from any goroutine.
+//
+// Several agents may live in one process, each with its own settings; a channel that was given several is told of by
+// each. They must not listen on one address, nor share a Prometheus registry at the same time.
+type Agent struct {
+	handler    *instrument.Handler
+	journal    *journal.Journal
+	prometheus *prometheus.Exporter // Nil where the user has a MeterProvider of their own.
+	providers  *providers
+	web        http.Handler
+	server     *server // Nil unless the agent listens.
+
+	stopping sync.Once
+	stopped  chan struct{} // Closed once all is shut down.
+	stopErr  error         // Set before stopped is closed.
+}
+
+// Start reads the settings, and starts what they ask for. A setting that is not allowed, a port that is taken or a
+// registry that has an exporter already ends it with an error that names it, and nothing is left running. The context is
+// for starting only: what runs is ended by [Agent.Shutdown].
+//
+// An agent may be started after another was shut down, with the same address and registry.
+func Start(ctx context.Context, opts ...Option) (a *Agent, err error) {
+	cfg, err := newConfig(opts)
+	if err != nil {
+		return nil, fmt.Errorf("redial agent: %w", err)
+	}
+	a = &Agent{journal: journal.New(cfg.journalSize), stopped: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("redial agent: %w", errors.Join(err, a.abandon()))
+			a = nil
+		}
+	}()
+	if cfg.listen != "" {
+		if a.server, err = listen(ctx, cfg.listen); err != nil {
+			return a, err
+		}
+	}
+	if cfg.meterProvider == nil {
+		if a.prometheus, err = prometheus.New(cfg.prometheus...); err != nil {
+			return a, err
+		}
+	}
+	lost := func(n int64) { a.handler.CountDropped("otlp", n) }
+	if a.providers, err = newProviders(ctx, cfg, a.prometheus, lost); err != nil {
+		return a, err
+	}
+	sinks := []instrument.Option{
+		instrument.WithTracerProvider(a.providers.tracer), instrument.WithMeterProvider(a.providers.meter),
+		instrument.WithTargetFilter(cfg.keepTarget), instrument.WithSpanRate(cfg.spanRate),
+		instrument.WithSink(a.journal),
+	}
+	if cfg.logger != nil {
+		sinks = append(sinks, instrument.WithSink(eventlog.New(cfg.logger)))
+	}
+	a.handler = instrument.NewHandler(append(sinks, cfg.instrument...)...)
+	a.web = newWeb(a, cfg.hosts)
+	if a.server != nil {
+		a.server.serve(a.web)
+	}
+	return a, nil
+}
+
+// abandon ends what was started so far, and waits for nothing.
+func (a *Agent) abandon() error {
+	var errs []error
+	if a.server != nil {
+		errs = append(errs, a.server.listener.Close())
+	}
+	if a.prometheus != nil {
+		a.prometheus.Unregister()
+	}
+	return errors.Join(errs...)
+}
+
+// Shutdown ends every open span, sends what is still to be sent, and stops to listen, as far as the context allows: when
+// it is done, what is left is given up, and Shutdown returns within moments with its error. The channels live on,
+// unobserved. A second call waits for the first, as long as its own context allows, and returns the same.
+func (a *Agent) Shutdown(ctx context.Context) error {
+	a.stopping.Do(func() {
+		go func() {
+			defer close(a.stopped)
+			a.stopErr = a.shutdown(ctx)
+		}()
+	})
+	select {
+	case <-a.stopped:
+		return a.stopErr
+	case <-ctx.Done():
+		select {
+		case <-a.stopped: // The first call's context is done too: it is about to return.
+			return a.stopErr
+		case <-time.After(giveUpTime):
+			return fmt.Errorf("redial agent: shutdown: %w", ctx.Err())
+		}
+	}
+}
+
+// giveUpTime is how long the parts of the agent may take to give up once the context of Shutdown is done.
+const giveUpTime = time.Second
+
+func (a *Agent) shutdown(ctx context.Context) error {
+	errs := []error{a.handler.Shutdown(ctx), a.providers.shutdown(ctx)}
+	if a.server != nil {
+		errs = append(errs, a.server.shutdown(ctx))
+	}
+	if a.prometheus != nil {
+		a.prometheus.Unregister()
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("redial agent: shutdown: %w", err)
+	}
+	return nil
+}
+
+// running reports whether the agent is not shut down.
+func (a *Agent) running() bool {
+	select {
+	case <-a.stopped:
+		return false
+	default:
+		return true
+	}
+}
+
+// DialOption returns the option that makes a channel observed. It may be given to any number of channels.
+func (a *Agent) DialOption() grpc.DialOption { return grpc.WithStatsHandler(a.handler) }
+
+// NewClient is grpc.NewClient with [Agent.DialOption] before the other options.
+func (a *Agent) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return grpc.NewClient(target, a.with(opts)...)
+}
+
+// Dial is grpc.Dial with [Agent.DialOption] before the other options. gRPC deprecates it in favour of NewClient.
+func (a *Agent) Dial(target string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	//lint:ignore SA1019 It is supported throughout 1.x, and in wide use.
+	return grpc.Dial(target, a.with(opts)...)
+}
+
+// DialContext is grpc.DialContext with [Agent.DialOption] before the other options. gRPC deprecates it in favour of
+// NewClient.
+func (a *Agent) DialContext(ctx context.Context, target string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	//lint:ignore SA1019 It is supported throughout 1.x, and in wide use.
+	return grpc.DialContext(ctx, target, a.with(opts)...)
+}
+
+func (a *Agent) with(opts []grpc.DialOption) []grpc.DialOption {
+	return append([]grpc.DialOption{a.DialOption()}, opts...)
+}
+
+// Dialer is [instrument.Handler.Dialer]: an opt-in dialer that tells of each address that it tries.
+func (a *Agent) Dialer(next func(context.Context, string) (net.Conn, error)) func(context.Context, string) (net.Conn, error) {
+	return a.handler.Dialer(next)
+}
+
+// Handler serves what the agent serves where it listens, for a mux of the user's own: /metrics, /healthz and
+// /debug/redial/. The latter tells addresses and errors, so mount it where only those see it who may.
+func (a *Agent) Handler() http.Handler { return a.web }
+
+// Addr returns the address on which the agent listens, or nil.
+func (a *Agent) Addr() net.Addr {
+	if a.server == nil {
+		return nil
+	}
+	return a.server.listener.Addr()
+}
+
+// Channels describes what the observed channels are doing now, by their ids.
+func (a *Agent) Channels() []snapshot.Channel { return a.handler.Channels() }

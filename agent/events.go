@@ -1,0 +1,58 @@
+package agent
+
+import (
+	"strings"
+
+	"github.com/redial-dev/redial/agent/internal/journal"
+	"github.com/redial-dev/redial/instrument/event"
+)
+
+// Entry is one event of the journal: Line is a JSON object with the same keys as a log record.
+type Entry = journal.Entry
+
+// Stats says how much was written to the journal, and how much of it is gone.
+type Stats = journal.Stats
+
+// Query chooses events. Its zero value chooses the oldest that the journal keeps.
+type Query struct {
+	// After is the number of the last event that is known already.
+	After uint64
+	// Target chooses the events of the targets that contain it, and Kind those of one kind. Empty ones choose all.
+	Target string
+	Kind   event.Kind
+	// Endpoint chooses what was told last of one endpoint that is alive, which the journal keeps when others have pushed it
+	// out of the log of all events. It leaves details out: phases, states and waits.
+	Endpoint event.ID
+	// Limit is how many events there may be; zero or less stands for 100.
+	Limit int
+}
+
+const (
+	defaultEntries = 100
+	maxEntries     = 10_000
+)
+
+// Events returns events of the journal, oldest first.
+func (a *Agent) Events(q Query) []Entry {
+	if q.Limit <= 0 {
+		q.Limit = defaultEntries
+	}
+	reader := a.journal.After(q.After)
+	if q.Endpoint != 0 {
+		reader = a.journal.Endpoint(q.Endpoint)
+	}
+	entries := []Entry{}
+	for len(entries) < q.Limit {
+		e, ok := reader.Next()
+		if !ok {
+			break
+		}
+		if e.Seq > q.After && strings.Contains(e.Target, q.Target) && (q.Kind == "" || q.Kind == e.Kind) {
+			entries = append(entries, e)
+		}
+	}
+	return entries
+}
+
+// JournalStats returns how much was written to the journal.
+func (a *Agent) JournalStats() Stats { return a.journal.Stats() }

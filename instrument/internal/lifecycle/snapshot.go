@@ -1,0 +1,64 @@
+package lifecycle
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/failure"
+	"github.com/redial-dev/redial/instrument/snapshot"
+)
+
+// Snapshot describes what the channel does now.
+func (c *Channel) Snapshot() snapshot.Channel {
+	s := snapshot.Channel{
+		ID: c.cfg.ID, Target: c.cfg.Target, State: c.state, Since: c.stateSince, Waiting: len(c.waits),
+		Endpoints: []snapshot.Endpoint{},
+	}
+	for p := range c.policies {
+		for e := range p.endpoints {
+			s.Endpoints = append(s.Endpoints, e.snapshot())
+		}
+	}
+	slices.SortFunc(s.Endpoints, func(a, b snapshot.Endpoint) int { return cmp.Compare(a.ID, b.ID) })
+	return s
+}
+
+func (e *endpoint) snapshot() snapshot.Endpoint {
+	s := snapshot.Endpoint{ID: e.id, State: e.policy.state, Lost: e.lastLoss, Subchannels: []snapshot.Subchannel{}}
+	if e.err != nil {
+		s.Error, s.ErrorType = e.err.Error(), failure.Type(e.err)
+	}
+	if p := e.episode; p != nil {
+		s.Episode = &snapshot.Episode{Trigger: p.trigger, Since: p.start, Attempts: p.attempts, Waited: p.rpcsWaited}
+	}
+	for _, sub := range e.subchannels {
+		if e.policy.own == nil {
+			s.State = sub.state
+		}
+		s.Subchannels = append(s.Subchannels, sub.snapshot())
+	}
+	return s
+}
+
+func (s *Subchannel) snapshot() snapshot.Subchannel {
+	have := snapshot.Subchannel{ID: s.id, Address: s.address, State: s.state, Since: s.stateSince}
+	if s.attempt != nil {
+		have.Attempt = s.attempt.number
+	}
+	if !s.backoffSince.IsZero() {
+		next := s.backoffSince.Add(s.ch().cfg.Backoff(s.failures))
+		have.NextAttempt = &next
+	}
+	if t := s.transport; t != nil && t.id != 0 {
+		have.Local, have.Remote, have.InFlight = t.conn.Local, t.conn.Remote, t.InFlight.Load()
+	}
+	return have
+}
+
+// remember keeps the end of a transport for the endpoint's snapshot.
+func (e *endpoint) remember(ended event.TransportEnded) {
+	e.lastLoss = &snapshot.Loss{
+		Time: ended.Lost, Cause: ended.Cause, DisconnectError: ended.DisconnectError, Interrupted: ended.Interrupted,
+	}
+}

@@ -1,0 +1,62 @@
+package spans
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// A quiet target has credit for ten seconds' worth of spans, then gets its rate, whatever others do.
+func TestLimit(t *testing.T) {
+	l := newLimit(2)
+	at := time.Unix(1, 0)
+	taken := func(target string, tries int) (n int) {
+		for range tries {
+			if l.take(target, at) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := taken("a", 100); n != 20 {
+		t.Errorf("%d spans at once, want 20", n)
+	}
+	if n := taken("b", 100); n != 20 {
+		t.Errorf("%d spans of another target, want 20", n)
+	}
+	at = at.Add(3 * time.Second)
+	if n := taken("a", 100); n != 6 {
+		t.Errorf("%d spans after three seconds, want 6", n)
+	}
+	at = at.Add(-time.Second) // Events of several channels arrive a little out of order.
+	if n := taken("a", 100); n != 0 {
+		t.Errorf("%d spans when time runs back, want none", n)
+	}
+	at = at.Add(time.Hour)
+	if n := taken("a", 100); n != 20 {
+		t.Errorf("%d spans after an hour, want 20", n)
+	}
+}
+
+func TestNoLimit(t *testing.T) {
+	l := newLimit(0)
+	for range 10_000 {
+		if !l.take("a", time.Unix(1, 0)) {
+			t.Fatal("a span was left out")
+		}
+	}
+}
+
+// Targets of unbounded number have no limits of unbounded number: those that came late share one.
+func TestLimitOfManyTargets(t *testing.T) {
+	l := newLimit(1)
+	n := 0
+	for i := range 10_000 {
+		if l.take(fmt.Sprint(i), time.Unix(1, 0)) {
+			n++
+		}
+	}
+	if want := maxTargets + burst; n != want || len(l.buckets) != maxTargets {
+		t.Errorf("%d spans of 10 000 targets, want %d; %d limits, want %d", n, want, len(l.buckets), maxTargets)
+	}
+}

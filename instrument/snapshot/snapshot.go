@@ -1,0 +1,74 @@
+// Package snapshot describes what the channels of a handler are doing now: channels, their endpoints, and the
+// subchannels of these. The names in JSON are those that gRPC and docs/signals.md use.
+package snapshot
+
+import (
+	"time"
+
+	"github.com/redial-dev/redial/instrument/event"
+)
+
+// Channel is one grpc.ClientConn.
+type Channel struct {
+	// ID is the channelz id, or zero while it is not known.
+	ID     int64  `json:"id"`
+	Target string `json:"target"`
+	// State is the channel's connectivity state, and Since when it was first seen.
+	State event.State `json:"state"`
+	Since time.Time   `json:"since"`
+	// Waiting counts the RPCs that wait for a transport now.
+	Waiting   int        `json:"rpcs_waiting"`
+	Endpoints []Endpoint `json:"endpoints"`
+}
+
+// Endpoint is what a person calls a connection: one pick_first instance, or one subchannel of a policy that makes them
+// itself.
+type Endpoint struct {
+	ID    event.ID    `json:"id"`
+	State event.State `json:"state"`
+	// Episode is the connecting that goes on, or nil.
+	Episode *Episode `json:"episode,omitempty"`
+	// Lost is the last loss of a transport whose record is complete, or nil.
+	Lost *Loss `json:"lost,omitempty"`
+	// Error is the failure that keeps the endpoint from being READY, or empty, and ErrorType its class.
+	Error       string       `json:"error,omitempty"`
+	ErrorType   string       `json:"error_type,omitempty"`
+	Subchannels []Subchannel `json:"subchannels"`
+}
+
+// Episode is the time that an endpoint takes to become READY.
+type Episode struct {
+	Trigger event.Trigger `json:"trigger"`
+	Since   time.Time     `json:"since"`
+	// Attempts counts those of the episode so far, to whichever address, and Waited the RPCs that it held up.
+	Attempts int `json:"attempts"`
+	Waited   int `json:"rpcs_waited"`
+}
+
+// Loss is the end of a transport.
+type Loss struct {
+	Time            time.Time   `json:"time"`
+	Cause           event.Cause `json:"cause"`
+	DisconnectError string      `json:"disconnect_error,omitempty"`
+	Interrupted     int64       `json:"rpcs_interrupted"`
+}
+
+// Subchannel is one gRPC subchannel (a balancer.SubConn).
+type Subchannel struct {
+	// ID is the channelz id.
+	ID      int64  `json:"id"`
+	Address string `json:"address"`
+	// State is the connectivity state that its policy was told of, and Since when.
+	State event.State `json:"state"`
+	Since time.Time   `json:"since"`
+	// Attempt is the number of the attempt that goes on, counted within the episode, or zero.
+	Attempt int `json:"attempt,omitempty"`
+	// NextAttempt is when gRPC tries again at the earliest, where the subchannel backs off: gRPC does not tell the time
+	// that it drew.
+	NextAttempt *time.Time `json:"next_attempt_not_before,omitempty"`
+	// Local and Remote are the ends of the transport that is up, or empty.
+	Local  string `json:"local,omitempty"`
+	Remote string `json:"remote,omitempty"`
+	// InFlight counts the RPCs on that transport.
+	InFlight int64 `json:"rpcs_in_flight"`
+}
