@@ -41,6 +41,7 @@ func TestDelivery(t *testing.T) {
 			for _, name := range []string{"grpc.resolve", "grpc.connect", "grpc.connect.attempt", "grpc.transport"} {
 				eventually(t, name, func() bool { return c.count(name) == 1 })
 			}
+			shutdown(t, a) // Before the collector goes.
 		})
 	}
 }
@@ -159,6 +160,7 @@ func TestCollectorComesBack(t *testing.T) {
 			if lost := metric(a, "redial_events_dropped"); len(lost) > 0 {
 				t.Errorf("lost: %v", lost)
 			}
+			shutdown(t, a) // Before the collector goes.
 		})
 	}
 }
@@ -176,4 +178,5 @@ func TestNoFeedback(t *testing.T) {
 			t.Errorf("an event of the exporter's connection: %s", e.Line)
 		}
 	}
+	shutdown(t, a) // Before the collector goes.
 }
