@@ -4,7 +4,8 @@
 //
 //	go run ./deploy/demo
 //
-// It needs no network and ends by itself.
+// It needs no network and ends by itself. OpenTelemetry's environment variables point it at a collector
+// (OTEL_EXPORTER_OTLP_ENDPOINT), and with -listen it serves what a program with redial's agent serves.
 package main
 
 import (
@@ -14,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"time"
@@ -34,6 +36,7 @@ type settings struct {
 	cycles   int
 	interval time.Duration
 	server   string
+	listen   string
 	json     bool
 }
 
@@ -72,6 +75,7 @@ func parse(args []string, stderr io.Writer) (s settings, err error) {
 	flags.IntVar(&s.cycles, "cycles", 2, "how often the server is stopped, its connection cut, and it is restarted; from 1")
 	flags.DurationVar(&s.interval, "interval", 200*time.Millisecond, "time between two RPCs of each caller; from 1ms to 2s")
 	flags.StringVar(&s.server, "server", "127.0.0.1:0", "address of the echo server, host:port; port 0 stands for any that is free")
+	flags.StringVar(&s.listen, "listen", "", "address, host:port, on which /metrics, /healthz and /debug/redial/ are served meanwhile")
 	flags.BoolVar(&s.json, "json", false, "print the events, one JSON object a line, and not the story")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -88,6 +92,11 @@ func parse(args []string, stderr io.Writer) (s settings, err error) {
 		return s, fmt.Errorf("-cycles %d: must be 1 or more", s.cycles)
 	case s.interval < time.Millisecond || s.interval > 2*time.Second:
 		return s, fmt.Errorf("-interval %v: must be from 1ms to 2s", s.interval)
+	}
+	for name, address := range map[string]string{"-server": s.server, "-listen": s.listen} {
+		if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
+			return s, fmt.Errorf("%s %q: must be host:port", name, address)
+		}
 	}
 	return s, nil
 }

@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"regexp"
 	"strings"
 	"testing"
@@ -30,6 +32,8 @@ func TestWrongFlags(t *testing.T) {
 		{[]string{"-cycles", "two"}, `invalid value "two" for flag -cycles`},
 		{[]string{"-interval", "1h"}, "-interval 1h0m0s: must be from 1ms to 2s"},
 		{[]string{"-interval", "0"}, "-interval 0s: must be"},
+		{[]string{"-listen", "here"}, `-listen "here": must be host:port`},
+		{[]string{"-server", "there"}, `-server "there": must be host:port`},
 		{[]string{"-colour"}, "flag provided but not defined: -colour"},
 		{[]string{"now"}, `unexpected argument "now"`},
 	} {
@@ -48,7 +52,7 @@ func TestHelp(t *testing.T) {
 	if code := run(t.Context(), []string{"-h"}, &out, &errs); code != exitOK {
 		t.Errorf("exit code %d", code)
 	}
-	for _, name := range []string{"-cycles", "-interval", "-server", "-json"} {
+	for _, name := range []string{"-cycles", "-interval", "-server", "-listen", "-json"} {
 		if !strings.Contains(errs.String(), name) {
 			t.Errorf("the help does not name %s:\n%s", name, &errs)
 		}
@@ -140,6 +144,52 @@ func TestJSON(t *testing.T) {
 		if kinds[want] == 0 {
 			t.Errorf("no event of the kind %s", want)
 		}
+	}
+}
+
+// With -listen it serves meanwhile what an agent serves.
+func TestListen(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	out, write := io.Pipe()
+	code := make(chan int, 1)
+	var errs bytes.Buffer
+	go func() {
+		code <- run(ctx, []string{"-listen", "127.0.0.1:0"}, write, &errs)
+		write.Close()
+	}()
+	served := regexp.MustCompile(`redial serves (http://\S+/metrics)`)
+	answered := false
+	for lines := bufio.NewScanner(out); lines.Scan(); { // To the end: a pipe that is not read blocks the demo.
+		match := served.FindStringSubmatch(lines.Text())
+		if match == nil {
+			continue
+		}
+		resp, err := http.Get(match[1])
+		if err != nil {
+			t.Error(err)
+			cancel()
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err := errors.Join(err, resp.Body.Close()); err != nil {
+			t.Error(err)
+		}
+		answered = strings.Contains(string(body), "redial_build_info")
+		cancel()
+	}
+	http.DefaultClient.CloseIdleConnections()
+	if c := <-code; c != exitOK || !answered {
+		t.Errorf("exit code %d, stderr %q, /metrics was answered: %v", c, &errs, answered)
+	}
+}
+
+// A setting that is not allowed is named.
+func TestBadEnvironment(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "pigeon")
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), nil, &out, &errs); code != exitFault || !strings.Contains(errs.String(), `OTEL_EXPORTER_OTLP_PROTOCOL="pigeon"`) {
+		t.Errorf("exit code %d, stderr %q", code, &errs)
 	}
 }
 

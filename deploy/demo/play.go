@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/redial-dev/redial/agent"
 	"github.com/redial-dev/redial/deploy/demo/echo"
 	"github.com/redial-dev/redial/instrument"
 	"github.com/redial-dev/redial/instrument/event"
@@ -28,20 +29,30 @@ func play(ctx context.Context, s settings, sink event.Sink, tell audience) (err 
 	if err := srv.start(); err != nil {
 		return err
 	}
-	handler := instrument.NewHandler(instrument.WithSink(sink))
-	cc, err := grpc.NewClient(srv.address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStatsHandler(handler))
+	a, err := agent.Start(ctx, agent.WithListen(s.listen), agent.WithInstrument(instrument.WithSink(sink)))
 	if err != nil {
-		return errors.Join(fmt.Errorf("make a channel to %s: %w", srv.address, err), srv.stop())
+		return errors.Join(err, srv.stop())
+	}
+	if a.Addr() != nil {
+		tell.act(fmt.Sprintf("redial serves http://%v/metrics and http://%v/debug/redial/api/v1/channels", a.Addr(), a.Addr()))
+	}
+	err = withChannel(ctx, s, srv, a, tell)
+	end, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	return errors.Join(err, srv.stop(), a.Shutdown(end))
+}
+
+// withChannel makes the channel that all is about, and closes it when the play is over.
+func withChannel(ctx context.Context, s settings, srv *server, a *agent.Agent, tell audience) error {
+	cc, err := a.NewClient(srv.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return fmt.Errorf("make a channel to %s: %w", srv.address, err)
 	}
 	stopCallers := callAll(ctx, echo.NewEchoClient(cc), s.interval, tell)
 	err = cycles(ctx, s, srv, cc, tell)
 	stopCallers()
 	tell.act("the client closes its channel")
-	err = errors.Join(err, cc.Close(), srv.stop())
-	end, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	return errors.Join(err, handler.Shutdown(end))
+	return errors.Join(err, cc.Close())
 }
 
 func cycles(ctx context.Context, s settings, srv *server, cc *grpc.ClientConn, tell audience) error {
