@@ -260,6 +260,7 @@ func TestPrometheusOptions(t *testing.T) {
 	a := start(t, agent.WithRegistry(registry),
 		agent.WithPrometheus(prometheus.WithNativeHistograms(), prometheus.WithGoCollector(), prometheus.WithProcessCollector()))
 	session(t, a, backend(t))
+	eventually(t, "the transport's end", func() bool { return len(a.Events(agent.Query{Kind: event.KindTeardown})) == 1 })
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
