@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/redial-dev/redial/agent"
+	"github.com/redial-dev/redial/instrument/event"
 )
 
 // secret is planted wherever a user has one.
@@ -87,9 +88,10 @@ func TestSecrets(t *testing.T) {
 		}
 	}
 	outputs := map[string]string{}
-	if dump := get(a.Handler(), "/debug/redial/api/v1/dump").Body.String(); !strings.Contains(dump, "behind.test") {
-		t.Errorf("the proxied channel is not told of: %s", dump)
-	}
+	eventually(t, "the end of the proxied channel", func() bool {
+		ended := a.Events(agent.Query{Kind: event.KindConnect, Target: "behind.test"})
+		return len(ended) == 2 && strings.Contains(string(ended[1].Line), "channel_closed")
+	})
 	for _, path := range []string{"/metrics", "/debug/redial/api/v1/channels", "/debug/redial/api/v1/dump"} {
 		w := get(a.Handler(), path, "Authorization", "Bearer "+secret)
 		if w.Code != http.StatusOK || w.Body.Len() == 0 {

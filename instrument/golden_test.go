@@ -207,7 +207,7 @@ var silent = []attribute.Key{
 
 // unsteady are attributes whose value differs between runs: that they are there is what counts.
 var unsteady = []attribute.Key{
-	"redial.backoff.delay", "redial.tcp.rtt", "redial.tcp.idle", "redial.tcp.retransmits", "network.local.address",
+	"redial.backoff.delay", "redial.tcp.rtt", "redial.tcp.idle", "redial.tcp.retransmits", "redial.tcp.send_idle", "redial.tcp.unacked", "network.local.address",
 	"tls.server.not_after",
 }
 

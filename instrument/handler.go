@@ -63,7 +63,7 @@ func NewHandler(opts ...Option) *Handler {
 		Backoff:      h.cfg.shortestBackoff,
 		Emit:         h.emit,
 		Refused:      func(e event.RPCRefused) { h.spans.Refused(e) },
-		Killed:       func(ctx context.Context, c event.Cause) { h.spans.Killed(ctx, c) },
+		Killed:       func(ctx context.Context, t event.ID, c event.Cause) { h.spans.Killed(ctx, t, c) },
 		Overflow:     func() { h.metrics.Dropped("waits", 1) },
 		Unattributed: h.notAttached,
 		Fault:        otel.Handle,

@@ -144,6 +144,29 @@ func TestTooManyPings(t *testing.T) {
 	s.golden()
 }
 
+// The server says GOAWAY before it saw the RPC: gRPC sends it again, on another connection, and it succeeds.
+func TestGoAwayUnseen(t *testing.T) {
+	s := newScene(t)
+	leaving := s.raw("S1", h2(t, 1, func(c net.Conn, f *http2.Framer) error {
+		if err := f.WriteGoAway(0, http2.ErrCodeNo, nil); err != nil {
+			return err
+		}
+		_, err := io.Copy(io.Discard, c) // Until the client closes.
+		return err
+	}))
+	staying := s.serve("S2")
+	addresses := make(chan string, 2)
+	addresses <- leaving
+	addresses <- staying.address
+	cc := s.dial("passthrough:///either", grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", <-addresses)
+	}))
+	s.connect(cc)
+	mustCall(t, cc)
+	s.gone()
+	s.golden()
+}
+
 // mute speaks enough HTTP/2 to be READY, and then reads and writes no more.
 func mute(t *testing.T, c net.Conn) {
 	if err := http2.NewFramer(c, c).WriteSettings(); err != nil {

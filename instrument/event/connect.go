@@ -16,6 +16,8 @@ const (
 	Redial Trigger = "redial"
 	// Wake: the channel or endpoint was idle and was woken, by an RPC or by ClientConn.Connect.
 	Wake Trigger = "wake"
+	// Continued: the chapter before is the same outage.
+	Continued Trigger = "continued"
 )
 
 // Outcome says how an episode, attempt, backoff, pick wait or name resolution ended.
@@ -34,15 +36,18 @@ const (
 	OutcomeElapsed          Outcome = "elapsed"
 	OutcomeReset            Outcome = "reset"
 	OutcomeShutdown         Outcome = "shutdown"
+	OutcomeContinued        Outcome = "continued"
 )
 
-// ConnectStarted tells that an endpoint began to connect: the start of an episode.
+// ConnectStarted tells that an endpoint began to connect: the start of an episode, or of its next chapter.
 type ConnectStarted struct {
 	Head
 	Episode ID
 	Trigger Trigger
 	// Lost is the transport whose loss began the episode, or zero.
 	Lost ID
+	// Previous is the chapter before, where the trigger is Continued.
+	Previous ID
 }
 
 // Kind implements [Event].
@@ -52,13 +57,16 @@ func (e ConnectStarted) String() string {
 	return fmt.Sprintf("endpoint %d: connecting (%s)", e.Endpoint, e.Trigger)
 }
 
-// ConnectEnded tells that an endpoint is READY, or that its episode was given up.
+// ConnectEnded tells that an endpoint is READY, or that its episode was given up, or that a chapter of it is over: the
+// outcome is OutcomeContinued then. The numbers are those of the whole episode so far.
 type ConnectEnded struct {
 	Head
 	Episode ID
+	// Trigger is what began the episode, in every chapter.
 	Trigger Trigger
 	Outcome Outcome
-	Start   time.Time
+	// Start is when the episode began.
+	Start time.Time
 	// Attempts counts the attempts of the episode, to whichever address.
 	Attempts int
 	// Backoff is the sum of the backoff waits.

@@ -73,8 +73,10 @@ type TCP struct {
 	State       string
 	RTT         time.Duration
 	Retransmits int64
-	// Idle is the time since data was last received.
-	Idle time.Duration
+	// Unacked counts the segments that were sent and not acknowledged.
+	Unacked int64
+	// Idle is the time since data was last received, and SendIdle since data was last sent.
+	Idle, SendIdle time.Duration
 }
 
 // TransportEnded tells that a transport is gone, and why.
@@ -95,8 +97,9 @@ type TransportEnded struct {
 	// HTTP2ErrorCode and GoAwayDebugData are those of a GOAWAY.
 	HTTP2ErrorCode  string
 	GoAwayDebugData string
-	// Interrupted counts the RPCs that the loss killed.
-	Interrupted int64
+	// InFlight counts the RPCs that it carried when it was lost. Of these Interrupted were killed by the loss, and Retried
+	// were sent again by gRPC itself, since the server had not seen them; the others were still answered.
+	InFlight, Interrupted, Retried int64
 	// TCP is nil where the kernel was not asked.
 	TCP *TCP
 	// RPCError is the error of an RPC that the loss killed, or empty.

@@ -202,13 +202,15 @@ func (a *attrs) transportEnded(e event.TransportEnded) {
 	a.server(e.Address)
 	a.conn(e.Conn)
 	a.text(string(signal.Outcome), string(e.Outcome))
-	a.add(slog.String(string(signal.TeardownCause), string(e.Cause)), slog.Int64(string(signal.RPCsInterrupted), e.Interrupted))
+	a.add(slog.String(string(signal.TeardownCause), string(e.Cause)), slog.Int64(string(signal.RPCsInFlight), e.InFlight),
+		slog.Int64(string(signal.RPCsInterrupted), e.Interrupted), slog.Int64(string(signal.RPCsRetried), e.Retried))
 	a.text(string(signal.DisconnectError), e.DisconnectError)
 	a.text(string(signal.HTTP2ErrorCode), e.HTTP2ErrorCode)
 	a.text(string(signal.GoAwayDebugData), e.GoAwayDebugData)
 	a.text(KeyErrorMessage, e.RPCError)
 	if t := e.TCP; t != nil {
 		a.add(slog.String(string(signal.TCPState), t.State), slog.Float64(string(signal.TCPRTT), t.RTT.Seconds()),
-			slog.Int64(string(signal.TCPRetransmits), t.Retransmits), slog.Float64(string(signal.TCPIdle), t.Idle.Seconds()))
+			slog.Int64(string(signal.TCPRetransmits), t.Retransmits), slog.Int64(string(signal.TCPUnacked), t.Unacked),
+			slog.Float64(string(signal.TCPIdle), t.Idle.Seconds()), slog.Float64(string(signal.TCPSendIdle), t.SendIdle.Seconds()))
 	}
 }

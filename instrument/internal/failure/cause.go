@@ -53,8 +53,12 @@ const quietForKeepalive = 9 * time.Second
 // internal/transport). Tests of each kind of loss fail if it changes them.
 var ofTransport = []string{
 	"error reading from server", "closing transport due to", "keepalive ping failed", "transport:", "transport is closing",
-	"the connection is draining", "closing connection since", "received goaway",
+	"closing connection since", "received goaway",
 }
+
+// Unseen reports whether an RPC's error is gRPC's own word that the server said GOAWAY before it saw the RPC, which gRPC
+// sends again by itself.
+func Unseen(message string) bool { return message == "the connection is draining" }
 
 // OfTransport reports whether an RPC's error is gRPC's own word that the transport is lost, and not what a server
 // answered, which is nobody's business but the RPC's.

@@ -40,7 +40,7 @@ type Config struct {
 	// Refused is told of an RPC that fails for want of a READY subchannel, and Killed of one that died with its
 	// transport, while the RPC's own span is still open.
 	Refused func(event.RPCRefused)
-	Killed  func(ctx context.Context, cause event.Cause)
+	Killed  func(ctx context.Context, transport event.ID, cause event.Cause)
 	// Overflow is told of an RPC that is not followed because too many wait already.
 	Overflow func()
 	// Unattributed is told of a connection that belongs to no subchannel known.

@@ -88,11 +88,21 @@ func newFlight(c *channel, life *lifecycle.Transport) *flight {
 }
 
 func (f *flight) rpcDone(info balancer.DoneInfo) {
-	if info.Err != nil && status.Code(info.Err) == codes.Unavailable && failure.OfTransport(status.Convert(info.Err).Message()) {
-		f.channel.do(func(at time.Time) { f.life.RPCKilled(at, info.Err.Error()) })
+	if info.Err != nil && status.Code(info.Err) == codes.Unavailable {
+		f.ended(status.Convert(info.Err).Message(), info.Err)
 	}
 	if f.life.InFlight.Add(-1) <= 0 && f.leaving.Load() {
 		f.settle()
+	}
+}
+
+// ended tells of an RPC that the transport may have killed.
+func (f *flight) ended(message string, err error) {
+	switch {
+	case failure.Unseen(message):
+		f.channel.do(func(time.Time) { f.life.RPCRetried() })
+	case failure.OfTransport(message):
+		f.channel.do(func(at time.Time) { f.life.RPCKilled(at, err.Error()) })
 	}
 }
 

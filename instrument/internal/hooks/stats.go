@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 )
 
@@ -109,7 +110,7 @@ func (o *Observer) ended(ctx context.Context, err error) {
 	}
 	defer o.recovered()
 	o.waits.ended(ctx, err)
-	if err == nil || status.Code(err) != codes.Unavailable {
+	if err == nil || status.Code(err) != codes.Unavailable || !failure.OfTransport(status.Convert(err).Message()) {
 		return
 	}
 	p, ok := peer.FromContext(ctx)
@@ -118,12 +119,13 @@ func (o *Observer) ended(ctx context.Context, err error) {
 	}
 	if f := o.conns.aboard(p.LocalAddr); f != nil {
 		var (
+			id    event.ID
 			cause event.Cause
 			lost  bool
 		)
-		f.channel.do(func(time.Time) { cause, lost = f.life.Lost() })
+		f.channel.do(func(time.Time) { id, cause, lost = f.life.Lost() })
 		if lost {
-			o.cfg.Killed(ctx, cause)
+			o.cfg.Killed(ctx, id, cause)
 		}
 	}
 }

@@ -36,7 +36,9 @@ func probeOf(conn net.Conn) func() *event.TCP {
 				State:       tcpStates[info.State],
 				RTT:         time.Duration(info.Rtt) * time.Microsecond,
 				Retransmits: int64(info.Total_retrans),
+				Unacked:     int64(info.Unacked),
 				Idle:        time.Duration(info.Last_data_recv) * time.Millisecond,
+				SendIdle:    time.Duration(info.Last_data_sent) * time.Millisecond,
 			}
 		})
 		if err != nil { // Closed already: nothing is known.

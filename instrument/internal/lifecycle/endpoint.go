@@ -124,11 +124,12 @@ type endpoint struct {
 	lastLoss *snapshot.Loss // Of a transport whose record is complete.
 }
 
-// episode is the time that an endpoint takes to become READY.
+// episode is the time that an endpoint takes to become READY. It is told in chapters, if it is long.
 type episode struct {
-	id         event.ID
+	id         event.ID // Of the chapter.
 	trigger    event.Trigger
 	start      time.Time
+	chapter    time.Time // When the chapter began.
 	attempts   int
 	backoff    time.Duration
 	rpcsWaited int
@@ -150,7 +151,7 @@ func (e *endpoint) connect(at time.Time) {
 	}
 	ch := e.policy.ch
 	head := e.head(at)
-	e.episode = &episode{id: ch.cfg.NextID(), trigger: event.First, start: head.Time}
+	e.episode = &episode{id: ch.cfg.NextID(), trigger: event.First, start: head.Time, chapter: head.Time}
 	switch {
 	case e.lost != 0:
 		e.episode.trigger = event.Redial
@@ -164,6 +165,19 @@ func (e *endpoint) connect(at time.Time) {
 			w.join(e.episode)
 		}
 	}
+}
+
+// turnPage begins the next chapter of an episode whose chapter has become long. What is open stays in its chapter.
+func (e *endpoint) turnPage(at time.Time) {
+	p, ch := e.episode, e.policy.ch
+	head := e.head(at)
+	if head.Time.Sub(p.chapter) < ch.cfg.Chapter {
+		return
+	}
+	e.tellEnd(p, head, event.OutcomeContinued)
+	previous := p.id
+	p.id, p.chapter = ch.cfg.NextID(), head.Time
+	ch.emit(event.ConnectStarted{Head: head, Episode: p.id, Trigger: event.Continued, Previous: previous})
 }
 
 // ready ends the episode well. The other ways to the endpoint are given up, as pick_first does.
@@ -183,8 +197,12 @@ func (e *endpoint) endEpisode(at time.Time, o event.Outcome) {
 		return
 	}
 	e.episode = nil
+	e.tellEnd(p, e.head(at), o)
+}
+
+func (e *endpoint) tellEnd(p *episode, head event.Head, o event.Outcome) {
 	ended := event.ConnectEnded{
-		Head: e.head(at), Episode: p.id, Trigger: p.trigger, Outcome: o, Start: p.start,
+		Head: head, Episode: p.id, Trigger: p.trigger, Outcome: o, Start: p.start,
 		Attempts: p.attempts, Backoff: p.backoff, RPCsWaited: p.rpcsWaited,
 	}
 	if o != event.OutcomeReady {

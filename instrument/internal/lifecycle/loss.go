@@ -87,6 +87,7 @@ func (t *Transport) look(l *Loss) {
 func (t *Transport) take(l *Loss) {
 	if l.taken.CompareAndSwap(false, true) {
 		t.loss, t.lost = l, l.at
+		t.inFlight = max(t.inFlight, t.InFlight.Load())
 		t.evidence.Disconnect, t.evidence.TCP = l.word, t.seen[l]
 	}
 }

@@ -22,8 +22,9 @@ type Subchannel struct {
 	attempt    *attempt
 	// toldAt is the time of the newest event of the subchannel, before which no attempt can have begun.
 	toldAt time.Time
-	// backoffSince is zero while the subchannel does not back off.
+	// backoffSince is zero while the subchannel does not back off, and backoffIn the chapter in which it began to.
 	backoffSince time.Time
+	backoffIn    event.ID
 	// failures counts the backoff waits since the subchannel was last READY or reset, as gRPC's own index does.
 	failures int
 	// transport is the one that is up; it may not be READY yet.
@@ -34,9 +35,10 @@ type Subchannel struct {
 
 // attempt is one pass through the addresses of a subchannel.
 type attempt struct {
-	id     event.ID
-	number int
-	start  time.Time
+	id      event.ID
+	chapter event.ID // The one in which it began.
+	number  int
+	start   time.Time
 	// phase is the one that is open or ended last; open tells which.
 	phase      event.Phase
 	open       bool
@@ -139,13 +141,14 @@ func (s *Subchannel) connectSince(at, since time.Time) *attempt {
 	}
 	s.endBackoff(at)
 	s.endpoint.connect(at)
+	s.endpoint.turnPage(at)
 	episode := s.endpoint.episode
 	episode.attempts++
 	head := s.head(at)
-	if since = latest(since, latest(episode.start, s.toldAt)); since.Before(head.Time) {
+	if since = latest(since, latest(episode.chapter, s.toldAt)); since.Before(head.Time) {
 		head.Time = since
 	}
-	s.attempt = &attempt{id: s.ch().cfg.NextID(), number: episode.attempts, start: head.Time}
+	s.attempt = &attempt{id: s.ch().cfg.NextID(), chapter: episode.id, number: episode.attempts, start: head.Time}
 	s.emit(event.AttemptStarted{
 		Head: head, Episode: episode.id, Attempt: s.attempt.id, Number: s.attempt.number, Address: s.address,
 	})
@@ -277,8 +280,8 @@ func (s *Subchannel) fail(at time.Time, err error) {
 		return
 	}
 	s.endAttempt(at, event.OutcomeFailed, err)
-	s.backoffSince = s.ch().now
-	s.emit(event.BackoffStarted{Head: s.head(at), Episode: s.endpoint.episode.id})
+	s.backoffSince, s.backoffIn = s.ch().now, s.endpoint.episode.id
+	s.emit(event.BackoffStarted{Head: s.head(at), Episode: s.backoffIn})
 }
 
 func (s *Subchannel) endAttempt(at time.Time, o event.Outcome, err error) {
@@ -286,7 +289,7 @@ func (s *Subchannel) endAttempt(at time.Time, o event.Outcome, err error) {
 	if a == nil {
 		return
 	}
-	ended := event.AttemptEnded{Episode: s.endpoint.episode.id, Attempt: a.id, Number: a.number, Address: s.address,
+	ended := event.AttemptEnded{Episode: a.chapter, Attempt: a.id, Number: a.number, Address: s.address,
 		Conn: a.conn, Start: a.start, Outcome: o}
 	cause := err
 	if o != event.OutcomeReady && err == nil {
@@ -340,10 +343,9 @@ func (s *Subchannel) endBackoffAs(at time.Time, o event.Outcome) {
 		return
 	}
 	head := s.head(at)
-	ended := event.BackoffEnded{Head: head, Start: s.backoffSince, Outcome: o}
+	ended := event.BackoffEnded{Head: head, Episode: s.backoffIn, Start: s.backoffSince, Outcome: o}
 	s.backoffSince = time.Time{}
 	if e := s.endpoint.episode; e != nil {
-		ended.Episode = e.id
 		e.backoff += head.Time.Sub(ended.Start)
 	}
 	s.emit(ended)

@@ -36,6 +36,8 @@ type Transport struct {
 	cause       event.Cause          // Set where this side took it down.
 	lost, goneT time.Time
 	interrupted int64
+	inFlight    int64 // At the loss.
+	retried     int64
 	// suspects are the RPCs that ended as if the transport were lost, before it was known to be.
 	suspects suspects
 	// down: its subchannel left READY. gone: the connection is closed. told: its draining was.
@@ -92,7 +94,7 @@ func (t *Transport) stillUp() {
 	if t.lost.IsZero() {
 		t.infer()
 	}
-	t.loss, t.lost, t.evidence = nil, time.Time{}, failure.Evidence{}
+	t.loss, t.lost, t.inFlight, t.evidence = nil, time.Time{}, 0, failure.Evidence{}
 	t.ch.live[t] = struct{}{}
 }
 
@@ -114,6 +116,7 @@ func (t *Transport) goDown(at time.Time, cause event.Cause) {
 		t.infer()
 	}
 	at = c.advance(at)
+	t.inFlight = max(t.inFlight, t.InFlight.Load())
 	if t.lost.IsZero() {
 		t.lost = at
 		if cause != "" {
@@ -150,6 +153,9 @@ func (t *Transport) ConnEnd(at time.Time, teller uint64) {
 	}
 }
 
+// RPCRetried tells that gRPC sends one of the transport's RPCs again, on another one: the server had not seen it.
+func (t *Transport) RPCRetried() { t.retried++ }
+
 // RPCKilled tells that one of the transport's RPCs ended as Unavailable, with the given error. It counts if the
 // transport is lost.
 func (t *Transport) RPCKilled(at time.Time, text string) {
@@ -179,9 +185,9 @@ func (t *Transport) killed(n int64, text string) {
 	}
 }
 
-// Lost reports the cause of the transport's loss so far, if it is lost.
-func (t *Transport) Lost() (event.Cause, bool) {
-	return t.why(), t.id != 0 && !t.lost.IsZero()
+// Lost reports the transport's id and the cause of its loss so far, if it is lost.
+func (t *Transport) Lost() (id event.ID, cause event.Cause, lost bool) {
+	return t.id, t.why(), t.id != 0 && !t.lost.IsZero()
 }
 
 // Deadline returns when [Transport.Check] ends the transport at the latest, or zero if that is not known yet.
@@ -222,7 +228,8 @@ func (t *Transport) end(at time.Time, o event.Outcome) {
 		Head: head, Transport: t.id, Address: t.address, Conn: t.conn, Start: t.start, Lost: lost,
 		Gone: latest(t.goneT, lost), Cause: t.why(), Outcome: o, DisconnectError: t.evidence.Disconnect,
 		HTTP2ErrorCode: t.evidence.GoAwayCode(), GoAwayDebugData: t.evidence.GoAwayDebugData(),
-		Interrupted: t.interrupted + max(0, t.InFlight.Load()), TCP: t.evidence.TCP, RPCError: t.evidence.RPC,
+		InFlight: max(t.inFlight, t.interrupted+t.retried), Interrupted: t.interrupted + max(0, t.InFlight.Load()),
+		Retried: t.retried, TCP: t.evidence.TCP, RPCError: t.evidence.RPC,
 	}
 	t.sub.endpoint.remember(ended)
 	t.sub.emit(ended)

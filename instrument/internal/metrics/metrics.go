@@ -72,6 +72,9 @@ func (s *Sink) Handle(ctx context.Context, e event.Event) {
 	target := signal.Target.String(e.Header().Target)
 	switch e := e.(type) {
 	case event.ConnectEnded:
+		if e.Outcome == event.OutcomeContinued {
+			return // The episode goes on, and is measured as a whole.
+		}
 		s.connect.Record(ctx, e.Time.Sub(e.Start).Seconds(), metric.WithAttributes(
 			target, signal.Trigger.String(string(e.Trigger)), outcome(e.Outcome)))
 	case event.AttemptEnded:

@@ -104,7 +104,8 @@ func tcpAttributes(t *event.TCP) []attribute.KeyValue {
 	}
 	return []attribute.KeyValue{
 		signal.TCPState.String(t.State), signal.TCPRTT.Float64(t.RTT.Seconds()),
-		signal.TCPRetransmits.Int64(t.Retransmits), signal.TCPIdle.Float64(t.Idle.Seconds()),
+		signal.TCPRetransmits.Int64(t.Retransmits), signal.TCPUnacked.Int64(t.Unacked),
+		signal.TCPIdle.Float64(t.Idle.Seconds()), signal.TCPSendIdle.Float64(t.SendIdle.Seconds()),
 	}
 }
 

@@ -56,15 +56,20 @@ func (r *register) end(id event.ID) trace.Span {
 	return span
 }
 
-// links returns a link to the span with the id, if it is known.
-func (r *register) links(id event.ID) []trace.Link {
+// context returns the context of a span that is open or was, or an invalid one.
+func (r *register) context(id event.ID) trace.SpanContext {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	sc, ok := r.ended[id]
 	if span := r.open[id]; span != nil {
-		sc, ok = span.SpanContext(), true
+		return span.SpanContext()
 	}
-	if !ok || !sc.IsValid() {
+	return r.ended[id]
+}
+
+// links returns a link to the span with the id, if it is known.
+func (r *register) links(id event.ID) []trace.Link {
+	sc := r.context(id)
+	if !sc.IsValid() {
 		return nil
 	}
 	return []trace.Link{{SpanContext: sc}}

@@ -68,14 +68,15 @@ func (s *Sink) root(name string, h event.Head, opts ...trace.SpanStartOption) tr
 	return span
 }
 
-// child starts a span below an open one, or nothing where that is not known.
+// child starts a span below another, or nothing where that is not known. The other may have ended: a backoff outlasts
+// its chapter.
 func (s *Sink) child(parent event.ID, name string, h event.Head, opts ...trace.SpanStartOption) trace.Span {
-	above := s.spans.span(parent)
-	if above == nil {
+	above := s.spans.context(parent)
+	if !above.IsValid() {
 		return nil
 	}
 	opts = append(opts, trace.WithAttributes(headAttributes(h)...))
-	_, span := s.tracer.Start(with(above), name, opts...)
+	_, span := s.tracer.Start(trace.ContextWithSpanContext(context.Background(), above), name, opts...)
 	return span
 }
 
@@ -88,7 +89,7 @@ func with(span trace.Span) context.Context {
 
 func (s *Sink) connectStarted(e event.ConnectStarted) context.Context {
 	span := s.root(signal.Connect, e.Head, trace.WithTimestamp(e.Time), trace.WithLinks(s.spans.links(e.Lost)...),
-		trace.WithAttributes(signal.Trigger.String(string(e.Trigger))))
+		trace.WithLinks(s.spans.links(e.Previous)...), trace.WithAttributes(signal.Trigger.String(string(e.Trigger))))
 	if span != nil {
 		s.spans.start(e.Episode, span)
 	}
@@ -196,7 +197,8 @@ func (s *Sink) transportEnded(e event.TransportEnded) context.Context {
 }
 
 func tellLoss(span trace.Span, e event.TransportEnded) {
-	span.SetAttributes(signal.TeardownCause.String(string(e.Cause)), signal.RPCsInterrupted.Int64(e.Interrupted))
+	span.SetAttributes(signal.TeardownCause.String(string(e.Cause)), signal.RPCsInFlight.Int64(e.InFlight),
+		signal.RPCsInterrupted.Int64(e.Interrupted), signal.RPCsRetried.Int64(e.Retried))
 	for _, kvs := range [][]attribute.KeyValue{disconnectAttribute(e.DisconnectError), goAwayAttributes(e), tcpAttributes(e.TCP)} {
 		span.SetAttributes(kvs...)
 	}
@@ -245,6 +247,10 @@ func (s *Sink) Refused(e event.RPCRefused) {
 }
 
 // Killed marks the span of an RPC that died with its transport. It must be called before the RPC ends.
-func (s *Sink) Killed(ctx context.Context, cause event.Cause) {
-	trace.SpanFromContext(ctx).AddEvent(signal.TransportLost, trace.WithAttributes(signal.TeardownCause.String(string(cause))))
+func (s *Sink) Killed(ctx context.Context, transport event.ID, cause event.Cause) {
+	span := trace.SpanFromContext(ctx)
+	for _, link := range s.spans.links(transport) {
+		span.AddLink(link)
+	}
+	span.AddEvent(signal.TransportLost, trace.WithAttributes(signal.TeardownCause.String(string(cause))))
 }
