@@ -168,6 +168,8 @@ func (b *observed) UpdateClientConnState(s balancer.ClientConnState) error {
 	if len(s.ResolverState.Addresses) > 0 {
 		b.policy.unwrappedAnswer(s.ResolverState, nil)
 	}
+	addresses := addressesOf(s.ResolverState)
+	b.policy.channel.do(func(time.Time) { b.policy.life.SetAddresses(addresses) })
 	return b.Balancer.UpdateClientConnState(s)
 }
 

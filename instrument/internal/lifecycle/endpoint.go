@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"slices"
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
@@ -45,6 +46,17 @@ func (p *Policy) SetState(at time.Time, s event.State) {
 		p.own.connect(at)
 	case s == event.TransientFailure:
 		p.own.abandonIfEmpty(at)
+	}
+}
+
+// SetAddresses tells which addresses pick_first is given now. It shuts down its subchannels to others, whose news may still
+// be on its way.
+func (p *Policy) SetAddresses(addresses []string) {
+	if p.own == nil {
+		return
+	}
+	for _, s := range p.own.subchannels {
+		s.obsolete = s.obsolete || !slices.Contains(addresses, s.address)
 	}
 }
 
@@ -185,7 +197,7 @@ func (e *endpoint) ready(at time.Time, winner *Subchannel, t *Transport) {
 	e.err, e.up, e.woken = nil, t, false
 	for _, s := range e.subchannels {
 		if s != winner {
-			s.retire(at, event.OutcomeCancelled)
+			s.giveUp(at, event.OutcomeCancelled)
 		}
 	}
 	e.endEpisode(at, event.OutcomeReady)

@@ -51,16 +51,6 @@ func (c *Channel) Disconnected(l *Loss) {
 			t.look(l)
 		}
 	}
-	if len(c.live) == 1 && !l.shared {
-		for t := range c.live {
-			t.take(l)
-			delete(c.live, t)
-			if t.evidence.GoAwayCode() != "" {
-				t.tellDraining(at)
-			}
-		}
-		return
-	}
 	if len(c.pending) == maxPending {
 		c.pending = c.pending[1:]
 	}
@@ -104,12 +94,13 @@ func (c *Channel) expireLosses(at time.Time) {
 // prove takes the loss that the goroutine told which now tells the end of t's connection. Goroutines are never
 // mistaken for each other.
 func (t *Transport) prove(teller uint64) {
-	if teller == 0 || t.loss != nil || t.cause != "" {
+	if teller == 0 || t.loss != nil {
 		return
 	}
 	for _, l := range t.ch.pending {
 		if l.teller == teller && !l.taken.Load() {
 			t.take(l)
+			t.cause = "" // It was lost before this side took it down.
 			return
 		}
 	}

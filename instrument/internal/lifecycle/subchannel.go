@@ -29,8 +29,12 @@ type Subchannel struct {
 	failures int
 	// transport is the one that is up; it may not be READY yet.
 	transport *Transport
-	// retired: a sibling won, or the subchannel is closed; what it still does is no attempt any more.
-	retired bool
+	// givenUp: a sibling won. What it still does before it is shut down is no attempt any more, while the winner is up.
+	givenUp bool
+	// obsolete: its address was taken away. It is no winner even if it is READY before it is shut down.
+	obsolete bool
+	// orphan: it was made by a policy that is closed, and is not told of.
+	orphan bool
 }
 
 // attempt is one pass through the addresses of a subchannel.
@@ -56,7 +60,7 @@ func (p *Policy) Add(at time.Time, id int64, address string) *Subchannel {
 	}
 	s := &Subchannel{endpoint: e, id: id, address: address}
 	if p.closed {
-		s.retired = true
+		s.orphan = true
 		return s
 	}
 	e.subchannels = append(e.subchannels, s)
@@ -87,8 +91,11 @@ func (s *Subchannel) SetState(at time.Time, to event.State, err error) {
 		s.close(at, endingOf(s.ch().removalCause(s.address)))
 		return
 	}
-	if s.retired {
+	if s.orphan || s.state == event.Shutdown {
 		return
+	}
+	if s.givenUp && s.endpoint.up == nil {
+		s.givenUp = false
 	}
 	if s.state == event.Ready && to != event.Idle && s.up() {
 		s.transport.stillUp()
@@ -97,6 +104,9 @@ func (s *Subchannel) SetState(at time.Time, to event.State, err error) {
 		s.idle(at)
 	}
 	s.setState(at, to, err)
+	if s.givenUp || s.obsolete {
+		return
+	}
 	switch to {
 	case event.Connecting:
 		if !s.up() {
@@ -133,7 +143,7 @@ func (s *Subchannel) connectDialed(at time.Time) *attempt {
 }
 
 func (s *Subchannel) connectSince(at, since time.Time) *attempt {
-	if s.attempt != nil || s.retired || s.ch().over() {
+	if s.attempt != nil || s.givenUp || s.obsolete || s.orphan || s.ch().over() {
 		return s.attempt
 	}
 	if s.transport != nil { // A dial that ran ahead of the news that the old transport is lost.
@@ -351,21 +361,18 @@ func (s *Subchannel) endBackoffAs(at time.Time, o event.Outcome) {
 	s.emit(ended)
 }
 
-// retire gives up what the subchannel does to connect.
-func (s *Subchannel) retire(at time.Time, o event.Outcome) {
-	if s.retired {
-		return
-	}
+// giveUp ends what the subchannel does to connect.
+func (s *Subchannel) giveUp(at time.Time, o event.Outcome) {
 	s.endAttempt(at, o, nil)
 	s.endBackoffAs(at, event.OutcomeShutdown)
-	s.retired = true
+	s.givenUp = true
 }
 
 func (s *Subchannel) close(at time.Time, why ending) {
-	if s.state == event.Shutdown {
+	if s.state == event.Shutdown || s.orphan {
 		return
 	}
-	s.retire(at, why.outcome)
+	s.giveUp(at, why.outcome)
 	if s.transport != nil {
 		s.transport.goDown(at, why.cause)
 	}

@@ -112,7 +112,7 @@ func (t *Transport) goDown(at time.Time, cause event.Cause) {
 		e.up, e.lost = nil, t.id
 	}
 	t.down = true
-	if t.lost.IsZero() {
+	if t.lost.IsZero() && cause == "" {
 		t.infer()
 	}
 	at = c.advance(at)

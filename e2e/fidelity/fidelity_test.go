@@ -1,0 +1,204 @@
+package fidelity
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/grpclog"
+
+	"github.com/redial-dev/redial/instrument"
+	"github.com/redial-dev/redial/instrument/event"
+)
+
+var (
+	seeds       = flag.Uint64("seeds", 5, "how many seeds to play")
+	firstSeed   = flag.Uint64("seed", 1, "the first of them")
+	transitions = flag.Int("transitions", 10_000, "how many transitions of subchannels each seed plays at least")
+)
+
+const (
+	patience = time.Minute
+	// lag bounds the time between a transition and redial's record of it, on a machine that is busy.
+	lag = time.Second
+	// closing is how long before its end a subchannel may do what gRPC tells nobody of, and untold how large a part of all
+	// that may be, in percent.
+	closing = lag
+	untold  = 1
+	// near is how long after an act of this side a transport may end because of it.
+	near = time.Second
+)
+
+var log = newWitness()
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	grpclog.SetLoggerV2(log)
+	m.Run()
+}
+
+// journal is redial's record.
+type journal struct {
+	mu          sync.Mutex
+	n           int
+	subchannels map[int64][]transition
+	ended       []event.TransportEnded
+	open        int
+}
+
+// Handle implements [event.Sink].
+func (j *journal) Handle(_ context.Context, e event.Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch e := e.(type) {
+	case event.SubchannelState:
+		if e.From != "" {
+			j.subchannels[e.Subchannel] = append(j.subchannels[e.Subchannel], transition{e.Time, e.To})
+			j.n++
+		}
+	case event.TransportReady:
+		j.open++
+	case event.TransportEnded:
+		j.open--
+		j.ended = append(j.ended, e)
+	}
+}
+
+func (j *journal) count() (transitions, open int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.n, j.open
+}
+
+// verdict is what the comparison found.
+type verdict struct {
+	agreed, missed, invented, late int
+	// unheard are transitions of the last moments before a channel or policy is closed. gRPC drops them: it tells no load
+	// balancing policy, and so nobody.
+	unheard                            int
+	attributed, misattributed, unknown int
+	lags                               []time.Duration
+}
+
+func (v *verdict) percent() float64 {
+	return 100 * float64(v.agreed) / float64(v.agreed+v.missed+v.invented)
+}
+
+// compare holds one subchannel's record against what was witnessed.
+func (v *verdict) compare(t *testing.T, id int64, have, want []transition) {
+	var end time.Time
+	if n := len(want); n > 0 && want[n-1].to == event.Shutdown {
+		end = want[n-1].at
+	}
+	i := 0
+	for _, w := range want {
+		if i < len(have) && have[i].to == w.to {
+			v.agreed++
+			d := have[i].at.Sub(w.at).Abs()
+			if v.lags = append(v.lags, d); d > lag {
+				v.late++
+				t.Errorf("subchannel %d: %s was told %v off", id, w.to, d)
+			}
+			i++
+			continue
+		}
+		if !end.IsZero() && end.Sub(w.at) < closing && (i == len(have) || have[i].to == event.Shutdown) {
+			v.unheard++
+			continue
+		}
+		v.missed++
+		t.Errorf("subchannel %d: missed %s; have %v, want %v", id, w.to, names(have), names(want))
+	}
+	for _, h := range have[i:] {
+		v.invented++
+		t.Errorf("subchannel %d: invented %s; have %v, want %v", id, h.to, names(have), names(want))
+	}
+}
+
+func names(all []transition) (states []event.State) {
+	for _, t := range all {
+		states = append(states, t.to)
+	}
+	return states
+}
+
+// judge holds the cause of a transport's end against what was done to it.
+func (v *verdict) judge(t *testing.T, s *stage, e event.TransportEnded) {
+	allowed := s.ledger.of(e.Conn.Local)
+	for _, a := range s.acts[e.Target] {
+		if d := e.Lost.Sub(a.at); d > -near && d < near {
+			allowed = append(slices.Clone(allowed), a.causes...)
+		}
+	}
+	switch {
+	case slices.Contains(allowed, e.Cause):
+		v.attributed++
+	case e.Cause == event.CauseUnknown:
+		v.unknown++
+		t.Logf("unknown: %s, TCP %+v, RPC error %q; done to it: %v", e, e.TCP, e.RPCError, allowed)
+	default:
+		v.misattributed++
+		t.Errorf("misattributed: %s, TCP %+v, RPC error %q; want one of %v", e, e.TCP, e.RPCError, allowed)
+	}
+}
+
+func TestFidelity(t *testing.T) {
+	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { fidelity(t, seed) })
+	}
+}
+
+func fidelity(t *testing.T, seed uint64) {
+	log.take()
+	j := &journal{subchannels: map[int64][]transition{}}
+	h := instrument.NewHandler(instrument.WithSink(j), instrument.WithSpanRate(1))
+	s, err := newStage(seed, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.play(func() bool { n, _ := j.count(); return n >= *transitions })
+	if err := s.close(); err != nil {
+		t.Error(err)
+	}
+	deadline := time.Now().Add(patience)
+	for _, open := j.count(); open > 0; _, open = j.count() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d transports did not end", open)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := h.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+
+	var v verdict
+	witnessed := log.take()
+	for id, want := range witnessed {
+		v.compare(t, id, j.subchannels[id], want)
+	}
+	for id, have := range j.subchannels {
+		if _, known := witnessed[id]; !known {
+			v.compare(t, id, have, nil)
+		}
+	}
+	for _, e := range j.ended {
+		v.judge(t, s, e)
+	}
+	slices.Sort(v.lags)
+	fmt.Printf("seed %d: agreed %d (%.2f %%), missed %d, invented %d; %d more that gRPC tells nobody at a close; lag p99 %v, at most %v\n"+
+		"        %d transports: attributed %d, misattributed %d, unknown %d\n",
+		seed, v.agreed, v.percent(), v.missed, v.invented, v.unheard, v.lags[len(v.lags)*99/100], v.lags[len(v.lags)-1],
+		len(j.ended), v.attributed, v.misattributed, v.unknown)
+	if v.unheard*100 > v.agreed*untold {
+		t.Errorf("%d transitions were not heard, %d %% of all at most are plausible", v.unheard, untold)
+	}
+	if v.agreed < *transitions {
+		t.Errorf("%d transitions agreed, want %d at least", v.agreed, *transitions)
+	}
+}
