@@ -1,0 +1,444 @@
+// Package causes produces each cause of a teardown and each failure of an attempt for real, and writes the traces that
+// docs/causes.md shows: go test ./causes -update. It runs in a network namespace of its own.
+package causes
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/grpclog"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/redial-dev/redial/instrument"
+	"github.com/redial-dev/redial/instrument/event"
+)
+
+const (
+	patience = 2 * time.Minute
+	// roleEnv says what a process of this test binary is: "" is what the user started, then in a namespace of its own.
+	roleEnv    = "REDIAL_CAUSES_ROLE"
+	roleClient = "client"
+	roleServer = "server" // Of gRPC, at the address in its argument.
+)
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(roleEnv) {
+	case roleServer:
+		if err := serveForever(os.Args[1]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	case roleClient:
+		flag.Parse()
+		grpclog.SetLoggerV2(grpclog.NewLoggerV2(discard{}, discard{}, discard{}))
+		if err := ip("link", "set", "lo", "up"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		code := m.Run()
+		if code == 0 && flag.Lookup("test.run").Value.String() == "" {
+			if err := everyValue(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				code = 1
+			}
+		}
+		os.Exit(code)
+	default:
+		cmd := exec.Command(os.Args[0], os.Args[1:]...)
+		cmd.Env = append(os.Environ(), roleEnv+"="+roleClient)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		cmd.SysProcAttr = newNamespace()
+		if err := cmd.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "in a network namespace of its own:", err)
+			os.Exit(1)
+		}
+	}
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// newNamespace makes a process start in a network namespace of its own, as its root.
+func newNamespace() *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if id := os.Getuid(); id != 0 {
+		attr.Cloneflags |= syscall.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: id, Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	return attr
+}
+
+// ip runs the ip command of iproute2.
+func ip(args ...string) error { return command("ip", args...) }
+
+func command(name string, args ...string) error {
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+func serveForever(address string) error {
+	lis, err := net.Listen("tcp", address)
+	if err != nil {
+		return err
+	}
+	fmt.Println(lis.Addr())
+	srv := grpc.NewServer()
+	healthpb.RegisterHealthServer(srv, health.NewServer())
+	return srv.Serve(lis)
+}
+
+// process is a gRPC server in a process of its own.
+type process struct {
+	cmd     *exec.Cmd
+	address string
+}
+
+// spawn starts one, in another network namespace if attr says so.
+func spawn(t *testing.T, address string, attr *syscall.SysProcAttr) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(os.Args[0], address)}
+	p.cmd.Env = append(os.Environ(), roleEnv+"="+roleServer)
+	p.cmd.SysProcAttr = attr
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.kill(t) })
+	if _, err := fmt.Fscanln(out, &p.address); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// kill sends SIGKILL, and waits for the end.
+func (p *process) kill(t *testing.T) {
+	if p.cmd.ProcessState != nil {
+		return
+	}
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = p.cmd.Wait() // It was killed.
+}
+
+// seen are the values that were produced in this run.
+var seen struct {
+	sync.Mutex
+	causes map[event.Cause]bool
+	types  map[string]bool
+}
+
+// scene is one story: a handler whose spans and events are recorded.
+type scene struct {
+	t       *testing.T
+	tracer  *sdktrace.TracerProvider
+	spans   *tracetest.SpanRecorder
+	handler *instrument.Handler
+
+	mu     sync.Mutex
+	events []event.Event
+	more   chan struct{}
+}
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	s := &scene{t: t, spans: tracetest.NewSpanRecorder(), more: make(chan struct{})}
+	s.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(s.spans))
+	s.handler = instrument.NewHandler(instrument.WithTracerProvider(s.tracer), instrument.WithSink(event.SinkFunc(s.record)))
+	return s
+}
+
+func (s *scene) record(_ context.Context, e event.Event) {
+	seen.Lock()
+	if seen.causes == nil {
+		seen.causes, seen.types = map[event.Cause]bool{}, map[string]bool{}
+	}
+	switch e := e.(type) {
+	case event.TransportEnded:
+		seen.causes[e.Cause] = true
+	case event.AttemptEnded:
+		seen.types[e.ErrorType] = true
+	case event.PhaseEnded:
+		seen.types[e.ErrorType] = true
+	case event.Resolved:
+		seen.types[e.ErrorType] = true
+	}
+	seen.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = append(s.events, e)
+	close(s.more)
+	s.more = make(chan struct{})
+}
+
+// await waits for the first event of a type that matches.
+func await[E event.Event](s *scene, match func(E) bool) E {
+	s.t.Helper()
+	timeout := time.After(patience)
+	for {
+		s.mu.Lock()
+		for _, e := range s.events {
+			if e, ok := e.(E); ok && match(e) {
+				s.mu.Unlock()
+				return e
+			}
+		}
+		more := s.more
+		s.mu.Unlock()
+		select {
+		case <-more:
+		case <-timeout:
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for _, e := range s.events {
+				s.t.Log(e)
+			}
+			var e E
+			s.t.Fatalf("waited %v for a %T", patience, e)
+		}
+	}
+}
+
+func (s *scene) lost() event.TransportEnded {
+	s.t.Helper()
+	return await(s, func(event.TransportEnded) bool { return true })
+}
+
+func (s *scene) failed() event.AttemptEnded {
+	s.t.Helper()
+	return await(s, func(e event.AttemptEnded) bool { return e.Outcome == event.OutcomeFailed })
+}
+
+// dial makes an observed channel and wakes it.
+func (s *scene) dial(target string, opts ...grpc.DialOption) *grpc.ClientConn {
+	s.t.Helper()
+	slow := backoff.Config{BaseDelay: time.Minute, Multiplier: 1, MaxDelay: time.Minute}
+	cc, err := grpc.NewClient(target, append([]grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStatsHandler(s.handler),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: slow, MinConnectTimeout: 5 * time.Second}),
+	}, opts...)...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = cc.Close() }) // It may be closed already.
+	cc.Connect()
+	return cc
+}
+
+func (s *scene) ready() event.TransportReady {
+	s.t.Helper()
+	return await(s, func(event.TransportReady) bool { return true })
+}
+
+// rpc makes one below a span of its own, in the background.
+func (s *scene) rpc(cc *grpc.ClientConn) (wait func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		ctx, span := s.tracer.Tracer("app").Start(ctx, "rpc")
+		defer span.End()
+		stream, err := healthpb.NewHealthClient(cc).Watch(ctx, &healthpb.HealthCheckRequest{})
+		for err == nil {
+			_, err = stream.Recv()
+		}
+		span.SetStatus(codes.Error, err.Error())
+	}()
+	return func() { <-done }
+}
+
+// traces closes the scene, and draws its spans: one trace after the other, each as a tree.
+func (s *scene) traces(cc *grpc.ClientConn) string {
+	s.t.Helper()
+	if err := cc.Close(); err != nil {
+		s.t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := s.handler.Shutdown(ctx); err != nil {
+		s.t.Error(err)
+	}
+	all := s.spans.Ended()
+	slices.SortStableFunc(all, func(a, b sdktrace.ReadOnlySpan) int { return a.StartTime().Compare(b.StartTime()) })
+	var text strings.Builder
+	for _, span := range all {
+		if !span.Parent().IsValid() && span.Name() != "grpc.resolve" || span.Status().Code == codes.Error && !span.Parent().IsValid() {
+			draw(&text, all, span, "")
+		}
+	}
+	return text.String()
+}
+
+func draw(text *strings.Builder, all []sdktrace.ReadOnlySpan, span sdktrace.ReadOnlySpan, indent string) {
+	fmt.Fprintf(text, "%s%s %s", indent, span.Name(), rounded(span.EndTime().Sub(span.StartTime())))
+	for _, link := range span.Links() {
+		fmt.Fprintf(text, " -> %s", nameOf(all, link.SpanContext))
+	}
+	for _, kv := range span.Attributes() {
+		if slices.Contains(shown, string(kv.Key)) {
+			fmt.Fprintf(text, " %s=%s", strings.TrimPrefix(string(kv.Key), "redial."), kv.Value.String())
+		}
+	}
+	if st := span.Status(); st.Description != "" {
+		fmt.Fprintf(text, " ERROR %q", nameServer.ReplaceAllString(st.Description, "on 127.0.0.1:53:"))
+	}
+	fmt.Fprintln(text)
+	for _, e := range span.Events() {
+		fmt.Fprintf(text, "%s  ! %s", indent, e.Name)
+		for _, kv := range e.Attributes {
+			fmt.Fprintf(text, " %s=%s", strings.TrimPrefix(string(kv.Key), "redial."), kv.Value.String())
+		}
+		fmt.Fprintln(text)
+	}
+	for _, child := range all {
+		if child.Parent().SpanID() == span.SpanContext().SpanID() {
+			draw(text, all, child, indent+"  ")
+		}
+	}
+}
+
+// nameServer is the one that the host is set up for. The standard library names it, whomever it asks.
+var nameServer = regexp.MustCompile(`on \S+:53:`)
+
+// shown are the attributes that answer the question.
+var shown = []string{
+	"redial.trigger", "redial.outcome", "redial.phase", "error.type", "redial.teardown.cause", "grpc.disconnect_error",
+	"http2.error_code", "redial.goaway.debug_data", "redial.rpcs.in_flight", "redial.rpcs.interrupted", "redial.tcp.state",
+	"redial.tcp.idle", "redial.tcp.unacked", "redial.tcp.retransmits", "redial.attempt.number", "tls.server.not_after",
+}
+
+func nameOf(all []sdktrace.ReadOnlySpan, sc trace.SpanContext) string {
+	for _, s := range all {
+		if s.SpanContext().SpanID() == sc.SpanID() {
+			return s.Name()
+		}
+	}
+	return "?"
+}
+
+func rounded(d time.Duration) string {
+	for _, unit := range []time.Duration{time.Second, time.Millisecond} {
+		if d >= unit {
+			return d.Round(unit / 10).String()
+		}
+	}
+	return "<1ms"
+}
+
+// server is a gRPC server in this process.
+func server(t *testing.T, opts ...grpc.ServerOption) (address string, srv *grpc.Server) {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv = grpc.NewServer(opts...)
+	healthpb.RegisterHealthServer(srv, health.NewServer())
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(lis) }()
+	t.Cleanup(func() {
+		srv.Stop()
+		if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			t.Error(err)
+		}
+	})
+	return lis.Addr().String(), srv
+}
+
+// freeAddress returns an address on which nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lis.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return lis.Addr().String()
+}
+
+// network is a wire to a server in another namespace.
+type network struct {
+	server *process
+	pid    string
+}
+
+var wires struct {
+	sync.Mutex
+	n int
+}
+
+// wire starts a server behind a wire.
+func wire(t *testing.T) *network {
+	t.Helper()
+	wires.Lock()
+	wires.n++
+	n := wires.n
+	wires.Unlock()
+	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	w := &network{server: spawn(t, "0.0.0.0:0", attr)}
+	w.pid = strconv.Itoa(w.server.cmd.Process.Pid)
+	here, there := fmt.Sprintf("here%d", n), fmt.Sprintf("there%d", n)
+	_, port, err := net.SplitHostPort(w.server.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.server.address = net.JoinHostPort(fmt.Sprintf("192.168.%d.2", n), port)
+	for _, err := range []error{
+		ip("link", "add", here, "type", "veth", "peer", "name", there),
+		ip("link", "set", there, "netns", w.pid),
+		ip("addr", "add", fmt.Sprintf("192.168.%d.1/24", n), "dev", here),
+		ip("link", "set", here, "up"),
+		w.there("link", "set", "lo", "up"),
+		w.there("addr", "add", fmt.Sprintf("192.168.%d.2/24", n), "dev", there),
+		w.there("link", "set", there, "up"),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
+}
+
+// there runs ip at the server's side.
+func (w *network) there(args ...string) error {
+	return command("nsenter", append([]string{"--net=/proc/" + w.pid + "/ns/net", "ip"}, args...)...)
+}
+
+// cut makes everything that comes to the server's side vanish without a word, as a NAT does that forgot a flow.
+func (w *network) cut(t *testing.T) {
+	t.Helper()
+	if err := w.there("route", "flush", "table", "local"); err != nil {
+		t.Fatal(err)
+	}
+}

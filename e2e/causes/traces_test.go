@@ -1,0 +1,239 @@
+package causes
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"flag"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/redial-dev/redial/instrument/event"
+)
+
+var (
+	update = flag.Bool("update", false, "write the traces into docs/causes.md anew")
+	page   = filepath.Join("..", "..", "docs", "causes.md")
+	pageMu sync.Mutex
+)
+
+// tell compares a trace with the one that docs/causes.md shows under a name: the words must be the same, numbers may
+// differ.
+func tell(t *testing.T, name, text string) {
+	t.Helper()
+	pageMu.Lock()
+	defer pageMu.Unlock()
+	have, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile("(?s)(<!-- trace: " + regexp.QuoteMeta(name) + " -->\n```text\n)(.*?)(```)")
+	match := block.FindSubmatchIndex(have)
+	if match == nil {
+		t.Fatalf("%s has no trace %q; the trace is\n%s", page, name, text)
+	}
+	want := string(have[match[4]:match[5]])
+	if *update {
+		changed := string(have[:match[4]]) + text + string(have[match[5]:])
+		if err := os.WriteFile(page, []byte(changed), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if withoutNumbers(text) != withoutNumbers(want) {
+		t.Errorf("docs/causes.md shows another trace. Have\n%s\nwant\n%s", text, want)
+	}
+}
+
+var numbers = regexp.MustCompile(`<1ms|\d[\d.:]*(µs|ms|s|m)?(\d+s)?`)
+
+func withoutNumbers(text string) string { return numbers.ReplaceAllString(text, "#") }
+
+// sharp lets the client ping as soon as gRPC allows.
+var sharp = grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: time.Second, PermitWithoutStream: true})
+
+func TestServerKilled(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	p := spawn(t, "127.0.0.1:0", nil)
+	cc := s.dial(p.address)
+	s.ready()
+	p.kill(t)
+	s.lost()
+	tell(t, "server killed", s.traces(cc))
+}
+
+func TestServerStoppedGracefully(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	address, srv := server(t)
+	cc := s.dial(address)
+	s.ready()
+	srv.GracefulStop()
+	s.lost()
+	tell(t, "server stopped gracefully", s.traces(cc))
+}
+
+func TestNATDrop(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	w := wire(t)
+	cc := s.dial(w.server.address, sharp)
+	s.ready()
+	wait := s.rpc(cc)
+	w.cut(t)
+	s.lost()
+	wait()
+	tell(t, "NAT drop", s.traces(cc))
+}
+
+// A proxy that cuts a flow on which nothing happened, without telling the server.
+func TestIdleProxy(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	address, _ := server(t)
+	cc := s.dial(cutting(t, address, 300*time.Millisecond))
+	s.ready()
+	s.lost()
+	tell(t, "idle proxy", s.traces(cc))
+}
+
+// cutting returns the address of a proxy that resets a connection after so long.
+func cutting(t *testing.T, to string, after time.Duration) string {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lis.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	go func() {
+		c, err := lis.Accept()
+		if err != nil {
+			return
+		}
+		client := c.(*net.TCPConn)
+		backend, err := net.Dial("tcp", to)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		go func() { _, _ = backend.(*net.TCPConn).ReadFrom(client) }()
+		go func() { _, _ = client.ReadFrom(backend) }()
+		time.AfterFunc(after, func() {
+			_ = client.SetLinger(0) // RST.
+			_ = client.Close()
+			_ = backend.Close()
+		})
+	}()
+	return lis.Addr().String()
+}
+
+// certificate is one for a name until a time, signed by itself.
+func certificate(t *testing.T, name string, until time.Time) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotAfter: until,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(parsed)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+}
+
+func trusting(pool *x509.CertPool, name string) grpc.DialOption {
+	return grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: pool, ServerName: name, MinVersion: tls.VersionTLS12}))
+}
+
+func TestExpiredCertificate(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	cert, pool := certificate(t, "service.test", time.Now().Add(-24*time.Hour))
+	address, _ := server(t, grpc.Creds(credentials.NewServerTLSFromCert(&cert)))
+	cc := s.dial(address, trusting(pool, "service.test"))
+	s.failed()
+	tell(t, "expired certificate", s.traces(cc))
+}
+
+func TestWrongPort(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	cc := s.dial(freeAddress(t))
+	s.failed()
+	s.rpc(cc)()
+	tell(t, "wrong port", s.traces(cc))
+}
+
+// A name server that never answers.
+func TestDNSWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := silent.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	cc := s.dial("dns://" + silent.LocalAddr().String() + "/service.test:443")
+	await(s, func(e event.Resolved) bool { return e.Err != nil })
+	tell(t, "DNS without answer", s.traces(cc))
+}
+
+// The server allows a ping each five minutes, its default; the client sends one each ten seconds.
+func TestTooManyPings(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	address, _ := server(t)
+	cc := s.dial(address, sharp)
+	s.ready()
+	wait := s.rpc(cc)
+	s.lost()
+	wait()
+	tell(t, "too many pings", s.traces(cc))
+}
+
+func TestMaxAge(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	address, _ := server(t, grpc.KeepaliveParams(keepalive.ServerParameters{
+		MaxConnectionAge: 300 * time.Millisecond, MaxConnectionAgeGrace: 300 * time.Millisecond,
+	}))
+	cc := s.dial(address)
+	s.ready()
+	wait := s.rpc(cc)
+	s.lost()
+	wait()
+	tell(t, "max age", s.traces(cc))
+}
