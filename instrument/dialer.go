@@ -24,6 +24,7 @@ import (
 // of the environment (HTTPS_PROXY, NO_PROXY). One thing differs with a proxy, since gRPC gives up its own proxy support
 // for any dialer: names are resolved here and not by the proxy. To keep that, leave the dialer out.
 func (h *Handler) Dialer(next func(context.Context, string) (net.Conn, error)) func(context.Context, string) (net.Conn, error) {
+	h.observer.ExpectDials()
 	return func(ctx context.Context, address string) (net.Conn, error) {
 		record := h.observer.Dialing(ctx)
 		dial := next

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/base"
+	"google.golang.org/grpc/balancer/roundrobin"
 	"google.golang.org/grpc/connectivity"
 	_ "google.golang.org/grpc/health" // Client-side health checking.
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -294,5 +295,38 @@ func TestOptions(t *testing.T) {
 	}
 	if len(s.spans.Ended()) == 0 {
 		t.Error("no spans")
+	}
+}
+
+// renamed is a policy under another name.
+type renamed struct {
+	balancer.Builder
+	name string
+}
+
+func (r renamed) Name() string { return r.name }
+
+func init() {
+	balancer.Register(instrument.WrapBalancer(renamed{balancer.Get(roundrobin.Name), "scene_wrapped_round_robin"}))
+}
+
+// A policy that is made of pick_first and wrapped although it need not be: its subchannels are told of once.
+func TestWrapBalancerOfPickFirsts(t *testing.T) {
+	s := newScene(t)
+	one, two := s.serve("S1"), s.serve("S2")
+	_, option := addresses(one.address, two.address)
+	cc := s.dial("scene:///twice", option, grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"scene_wrapped_round_robin":{}}]}`))
+	s.connect(cc)
+	awaitKind[event.TransportReady](s, 2)
+	s.closeAll()
+	defer s.shutdown()
+	transports := 0
+	for _, e := range s.told() {
+		if _, ok := e.(event.TransportReady); ok {
+			transports++
+		}
+	}
+	if transports != 2 {
+		t.Errorf("%d transports were told of, want 2", transports)
 	}
 }

@@ -23,7 +23,7 @@ import (
 // Failures of an attempt that need a network, a proxy or a server of their own.
 func TestFailures(t *testing.T) {
 	t.Parallel()
-	if err := ip("route", "add", "unreachable", "203.0.113.0/24"); err != nil {
+	if err := ip("route", "replace", "unreachable", "203.0.113.0/24"); err != nil {
 		t.Fatal(err)
 	}
 	mine, pool := certificate(t, "service.test", time.Now().Add(time.Hour))

@@ -90,7 +90,7 @@ type policy struct {
 
 // NewSubConn implements [balancer.ClientConn].
 func (p *policy) NewSubConn(addrs []resolver.Address, opts balancer.NewSubConnOptions) (balancer.SubConn, error) {
-	s := p.newSubConn(addrs)
+	s := p.newSubConn(addrs, opts)
 	if s == nil {
 		return p.ClientConn.NewSubConn(addrs, opts)
 	}

@@ -33,10 +33,24 @@ func (s *subConn) hookCredentials(opts *balancer.NewSubConnOptions) {
 	opts.CredsBundle = &observedBundle{inner: bundle, transport: &observedCredentials{transport, s}}
 }
 
+// observedBy reports whether a bundle is the observer's own, below those of others.
+func observedBy(o *Observer, bundle credentials.Bundle) bool {
+	for {
+		b, ok := bundle.(*observedBundle)
+		if !ok {
+			return false
+		}
+		if b.transport.subConn.policy.observer == o {
+			return true
+		}
+		bundle = b.inner
+	}
+}
+
 // observedBundle is the bundle that gRPC uses in place of the channel's own credentials.
 type observedBundle struct {
 	inner     credentials.Bundle // May be nil.
-	transport credentials.TransportCredentials
+	transport *observedCredentials
 }
 
 // TransportCredentials implements [credentials.Bundle].

@@ -59,6 +59,10 @@ type Observer struct {
 	dials    map[string]map[*channel]struct{} // By the target that the user dialed, as gRPC's metrics name it.
 	sweepAt  int
 
+	// dialing: somebody has the dialer that tells of each address, which finds its subchannel among the attributes of the
+	// address. Without it addresses stay as they are.
+	dialing atomic.Bool
+
 	conns conns
 	waits waits
 	// failing counts the policies in TRANSIENT_FAILURE: only there a wait-for-ready RPC differs from others.

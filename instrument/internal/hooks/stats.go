@@ -143,6 +143,9 @@ func (o *Observer) Disconnected(target, word string) {
 	}
 }
 
+// ExpectDials makes the channels that connect from now on tell [Observer.Dialing] of their subchannels.
+func (o *Observer) ExpectDials() { o.dialing.Store(true) }
+
 // DialRecord tells of one call of a dialer.
 type DialRecord struct{ subConn *subConn }
 

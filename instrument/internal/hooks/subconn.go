@@ -27,20 +27,19 @@ type subConn struct {
 // dialer and the handshake.
 type addressKey struct{ observer *Observer }
 
-// newSubConn returns nil where the addresses are those of a subchannel that is observed already, by the policy's
-// own pick_first child.
-func (p *policy) newSubConn(addrs []resolver.Address) *subConn {
-	if p.life == nil || p.observer.closed.Load() || len(addrs) == 0 {
-		return nil
-	}
-	if addrs[0].Attributes.Value(addressKey{p.observer}) != nil {
+// newSubConn returns nil where the subchannel is observed already, by the policy's own pick_first child.
+func (p *policy) newSubConn(addrs []resolver.Address, opts balancer.NewSubConnOptions) *subConn {
+	if p.life == nil || p.observer.closed.Load() || len(addrs) == 0 || observedBy(p.observer, opts.CredsBundle) {
 		return nil
 	}
 	return &subConn{policy: p}
 }
 
-// tag returns the addresses with the subchannel among their attributes.
+// tag returns the addresses with the subchannel among their attributes, if a dialer needs it.
 func (s *subConn) tag(addrs []resolver.Address) []resolver.Address {
+	if !s.policy.observer.dialing.Load() {
+		return addrs
+	}
 	tagged := make([]resolver.Address, len(addrs))
 	for i, a := range addrs {
 		a.Attributes = a.Attributes.WithValue(addressKey{s.policy.observer}, s)
