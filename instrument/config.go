@@ -22,6 +22,7 @@ type config struct {
 	backoff        backoff.Config
 	withoutGRPC    bool
 	spanRate       float64
+	tcpEvery       time.Duration
 }
 
 // DefaultSpanRate is the limit on spans without [WithSpanRate]: enough for whoever reads traces.
@@ -90,6 +91,14 @@ func WithSink(s event.Sink) Option {
 // default is grpc-go's, backoff.DefaultConfig.
 func WithBackoff(b backoff.Config) Option {
 	return func(c *config) { c.backoff = b }
+}
+
+// WithTCPMetrics records what the kernel knows of each transport's socket as the metrics of gRFC A80 (grpc.tcp.min_rtt,
+// delivery_rate, packets_sent, packets_retransmitted, packets_spurious_retransmitted), so often and when a transport is
+// lost. It reads TCP_INFO, a system call for each transport; no RPC waits for it. Linux only. The default, which zero and
+// less keep, is not to.
+func WithTCPMetrics(every time.Duration) Option {
+	return func(c *config) { c.tcpEvery = max(every, 0) }
 }
 
 // WithSpanRate limits how many traces redial begins a second for each target (a grpc.connect, grpc.transport or

@@ -321,6 +321,10 @@ func (s *scene) collect() map[string]int64 {
 				for _, p := range data.DataPoints {
 					add(p.Attributes, int64(p.Count))
 				}
+			case metricdata.Histogram[int64]:
+				for _, p := range data.DataPoints {
+					add(p.Attributes, int64(p.Count))
+				}
 			case metricdata.Sum[int64]:
 				for _, p := range data.DataPoints {
 					add(p.Attributes, p.Value)

@@ -44,6 +44,7 @@ type Handler struct {
 	spans    *spans.Sink
 	metrics  *metrics.Sink
 	passed   *metrics.Passed // Nil where gRPC's own metrics are not passed on.
+	tcp      *metrics.TCP    // Nil where sockets are not sampled.
 
 	unattributed sync.Once
 }
@@ -65,6 +66,8 @@ func NewHandler(opts ...Option) *Handler {
 		Refused:      func(e event.RPCRefused) { h.spans.Refused(e) },
 		Killed:       func(ctx context.Context, t event.ID, c event.Cause) { h.spans.Killed(ctx, t, c) },
 		Overflow:     func() { h.metrics.Dropped("waits", 1) },
+		Sampled:      func(s event.TCPSample) { h.tcp.Record(s) },
+		SampleEvery:  h.cfg.tcpEvery,
 		Unattributed: h.notAttached,
 		Fault:        otel.Handle,
 	})
@@ -76,6 +79,11 @@ func NewHandler(opts ...Option) *Handler {
 	var err error
 	if h.metrics, err = metrics.New(meter, h.observer.Refresh); err != nil {
 		otel.Handle(err)
+	}
+	if h.cfg.tcpEvery > 0 {
+		if h.tcp, err = metrics.NewTCP(meter); err != nil {
+			otel.Handle(err)
+		}
 	}
 	if !h.cfg.withoutGRPC {
 		if h.passed, err = metrics.NewPassed(meter, h.cfg.target); err != nil {

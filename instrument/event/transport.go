@@ -77,6 +77,20 @@ type TCP struct {
 	Unacked int64
 	// Idle is the time since data was last received, and SendIdle since data was last sent.
 	Idle, SendIdle time.Duration
+	// MinRTT, DeliveryRate (bytes per second), Sent and Spurious (segments sent, and those sent again without need) are what
+	// gRFC A80 measures, beside Retransmits.
+	MinRTT         time.Duration
+	DeliveryRate   uint64
+	Sent, Spurious int64
+}
+
+// TCPSample is what a transport's socket did since the last sample; MinRTT and DeliveryRate are those of now. It is no
+// event: sinks are not told of it.
+type TCPSample struct {
+	Target                      string
+	MinRTT                      time.Duration
+	DeliveryRate                uint64
+	Sent, Retransmits, Spurious int64
 }
 
 // TransportEnded tells that a transport is gone, and why.

@@ -43,6 +43,9 @@ type Config struct {
 	Killed  func(ctx context.Context, transport event.ID, cause event.Cause)
 	// Overflow is told of an RPC that is not followed because too many wait already.
 	Overflow func()
+	// Sampled is told, each SampleEvery, what the socket of each transport did. Zero turns that off.
+	Sampled     func(event.TCPSample)
+	SampleEvery time.Duration
 	// Unattributed is told of a connection that belongs to no subchannel known.
 	Unattributed func()
 	// Fault takes redial's own errors.
@@ -63,8 +66,9 @@ type Observer struct {
 	// address. Without it addresses stay as they are.
 	dialing atomic.Bool
 
-	conns conns
-	waits waits
+	conns   conns
+	waits   waits
+	sampler sampler
 	// failing counts the policies in TRANSIENT_FAILURE: only there a wait-for-ready RPC differs from others.
 	failing atomic.Int64
 }
@@ -77,7 +81,10 @@ var ids atomic.Uint64
 
 // NewObserver returns an observer of no channel yet.
 func NewObserver(cfg Config) *Observer {
-	return &Observer{cfg: cfg, channels: map[any]*channel{}, dials: map[string]map[*channel]struct{}{}, sweepAt: firstSweep}
+	return &Observer{
+		cfg: cfg, channels: map[any]*channel{}, dials: map[string]map[*channel]struct{}{}, sweepAt: firstSweep,
+		sampler: sampler{interval: cfg.SampleEvery, tell: cfg.Sampled},
+	}
 }
 
 // channel returns the record of the channel with this recorder. The target may be empty where it is known already.
@@ -194,6 +201,7 @@ func (o *Observer) Close() {
 	}
 	o.waits.clear()
 	o.conns.clear()
+	o.sampler.clear()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	clear(o.channels)

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 )
@@ -76,13 +77,16 @@ type flight struct {
 	channel *channel
 	life    *lifecycle.Transport
 	local   net.Addr // Nil unless RPCs can find the transport by it.
+	probe   func() *event.TCP
+	target  string
 	// leaving: the transport takes no new RPCs, and the last one's end completes its record.
 	leaving atomic.Bool
 	done    func(balancer.DoneInfo)
 }
 
-func newFlight(c *channel, life *lifecycle.Transport) *flight {
-	f := &flight{channel: c, life: life}
+// newFlight is called with the channel locked.
+func newFlight(c *channel, life *lifecycle.Transport, probe func() *event.TCP) *flight {
+	f := &flight{channel: c, life: life, probe: probe, target: c.life.Target()}
 	f.done = f.rpcDone
 	return f
 }

@@ -60,11 +60,13 @@ func (o *Observer) begin(c *conn) {
 	}
 	s := c.owner
 	s.do(func(at time.Time) {
-		c.flight = newFlight(s.policy.channel, s.life.ConnBegin(at, probeOf(c.raw)))
+		probe := probeOf(c.raw)
+		c.flight = newFlight(s.policy.channel, s.life.ConnBegin(at, probe), probe)
 		s.flight.Store(c.flight)
 	})
 	if c.flight != nil {
 		o.conns.board(c.local, c.flight)
+		o.sampler.add(c.flight)
 	}
 }
 
@@ -72,6 +74,7 @@ func (o *Observer) end(c *conn) {
 	if c.flight == nil {
 		return
 	}
+	o.sampler.remove(c.flight)
 	teller := goroutine()
 	c.flight.channel.do(func(at time.Time) { c.flight.life.ConnEnd(at, teller) })
 	c.flight.settle()
@@ -139,6 +142,7 @@ func (o *Observer) Disconnected(target, word string) {
 	channels := o.dialed(target)
 	loss := lifecycle.NewLoss(time.Now(), word, goroutine(), len(channels) > 1)
 	for _, c := range channels {
+		o.sampler.lost(c)
 		c.do(func(time.Time) { c.life.Disconnected(loss) })
 	}
 }

@@ -39,6 +39,11 @@ func probeOf(conn net.Conn) func() *event.TCP {
 				Unacked:     int64(info.Unacked),
 				Idle:        time.Duration(info.Last_data_recv) * time.Millisecond,
 				SendIdle:    time.Duration(info.Last_data_sent) * time.Millisecond,
+
+				MinRTT:       time.Duration(info.Min_rtt) * time.Microsecond,
+				DeliveryRate: info.Delivery_rate,
+				Sent:         int64(info.Data_segs_out),
+				Spurious:     int64(info.Dsack_dups),
 			}
 		})
 		if err != nil { // Closed already: nothing is known.

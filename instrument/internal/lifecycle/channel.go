@@ -78,6 +78,9 @@ func NewChannel(cfg Config) *Channel {
 // Identify tells the channel's channelz id and canonical target once they are known.
 func (c *Channel) Identify(id int64, target string) { c.cfg.ID, c.cfg.Target = id, target }
 
+// Target returns the canonical target that is told.
+func (c *Channel) Target() string { return c.cfg.Target }
+
 // SetState tells the channel's own state, which is that of its topmost policy or of idleness.
 func (c *Channel) SetState(at time.Time, s event.State) {
 	if c.state == s || c.state == event.Shutdown {

@@ -87,5 +87,14 @@ var GRPC = []string{
 	"grpc.subchannel.open_connections",
 }
 
+// The instruments of gRFC A80.
+const (
+	TCPMinRTT               = "grpc.tcp.min_rtt"
+	TCPDeliveryRate         = "grpc.tcp.delivery_rate"
+	TCPPacketsSent          = "grpc.tcp.packets_sent"
+	TCPPacketsRetransmitted = "grpc.tcp.packets_retransmitted"
+	TCPPacketsSpurious      = "grpc.tcp.packets_spurious_retransmitted"
+)
+
 // Disconnections is the instrument of gRFC A94 whose records tell of a lost transport.
 const Disconnections = "grpc.subchannel.disconnections"
