@@ -2,6 +2,7 @@ package fidelity
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -31,6 +33,9 @@ const (
 	beat = 2 * time.Millisecond
 	// away is how long a backend or proxy is away.
 	away = 20 * time.Millisecond
+	// connectTime is how long an attempt may take, and silence how long a proxy is silent.
+	connectTime = 100 * time.Millisecond
+	silence     = 200 * time.Millisecond
 	// rpcTime is the deadline of each RPC, and rest the time between two of a channel.
 	rpcTime = 100 * time.Millisecond
 	rest    = 2 * time.Millisecond
@@ -116,6 +121,12 @@ type client struct {
 	done     chan struct{}
 }
 
+// handshakes: some clients speak TLS, to backends that do not.
+var handshakes = []credentials.TransportCredentials{
+	insecure.NewCredentials(), insecure.NewCredentials(), insecure.NewCredentials(), insecure.NewCredentials(),
+	insecure.NewCredentials(), insecure.NewCredentials(), credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12}),
+}
+
 var policies = []string{`{}`, `{"loadBalancingConfig":[{"round_robin":{}}]}`}
 
 func newStage(seed uint64, h *instrument.Handler) (*stage, error) {
@@ -158,10 +169,10 @@ func (s *stage) newClient() (*client, error) {
 	c.resolver.InitialState(s.addresses())
 	quick := backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1.2, Jitter: 0.2, MaxDelay: 50 * time.Millisecond}
 	var err error
-	c.cc, err = grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()),
+	c.cc, err = grpc.NewClient(target, grpc.WithTransportCredentials(handshakes[s.random.IntN(len(handshakes))]),
 		grpc.WithStatsHandler(s.handler), grpc.WithResolvers(instrument.WrapResolver(c.resolver)),
 		grpc.WithDefaultServiceConfig(policies[s.random.IntN(len(policies))]),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: quick, MinConnectTimeout: time.Second}))
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: quick, MinConnectTimeout: connectTime}))
 	if err != nil {
 		return nil, err
 	}
@@ -248,6 +259,13 @@ func (s *stage) act() {
 			err := p.refuse()
 			time.Sleep(away)
 			return errors.Join(err, p.accept())
+		})
+	case dice < 77:
+		s.aside(func() error {
+			p.silence(true)
+			time.Sleep(silence)
+			p.silence(false)
+			return nil
 		})
 	case dice < 85:
 		s.note(c.target, event.CauseAddressRemoved, event.CauseLBPolicy)

@@ -20,6 +20,7 @@ type proxy struct {
 	mu       sync.Mutex
 	listener net.Listener // Nil while connections are refused.
 	conns    map[*pair]struct{}
+	mute     bool // New connections are taken, and hear nothing.
 	all      sync.WaitGroup
 }
 
@@ -113,8 +114,25 @@ func ignoreClosed(err error) error {
 	return err
 }
 
+// silence makes new connections hear nothing, or ends that.
+func (p *proxy) silence(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mute = on
+}
+
+func (p *proxy) silent() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mute
+}
+
 func (p *proxy) serve(client *net.TCPConn) {
 	defer client.Close()
+	if p.silent() {
+		_, _ = io.Copy(io.Discard, client) // Until the client gives up.
+		return
+	}
 	c, err := net.Dial("tcp", p.backend)
 	if err != nil {
 		return // The backend is away: the client sees a connection that ends at once.
