@@ -18,6 +18,7 @@ for os in linux darwin windows; do
 done
 echo "staticcheck"
 go tool -modfile=tools/go.mod staticcheck ./...
+(cd e2e && go tool -modfile=../tools/go.mod staticcheck ./...)
 go test -race ./...
 go test -run Allocations ./... # The race detector allocates by itself.
 go -C e2e test -race .

@@ -115,7 +115,7 @@ func WithListen(address string) Option {
 // a name that it made point here. The default is REDIAL_ALLOWED_HOSTS, and else none.
 func WithAllowedHosts(hosts ...string) Option { return func(c *config) { c.hosts = hosts } }
 
-// WithJournalSize sets how many bytes the newest events may take in memory; a typical one takes some 300. The default is
+// WithJournalSize sets how many bytes the newest events may take in memory; a typical one takes some 360. The default is
 // REDIAL_JOURNAL_SIZE, and else 4 MiB; the least is 64 KiB, and the most 1 GiB.
 func WithJournalSize(bytes int) Option {
 	return func(c *config) {

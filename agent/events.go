@@ -2,16 +2,32 @@ package agent
 
 import (
 	"strings"
+	"time"
 
-	"github.com/redial-dev/redial/agent/internal/journal"
 	"github.com/redial-dev/redial/instrument/event"
 )
 
-// Entry is one event of the journal: Line is a JSON object with the same keys as a log record.
-type Entry = journal.Entry
+// Entry is one event of the journal.
+type Entry struct {
+	// Seq numbers the events from 1, without a gap.
+	Seq    uint64
+	Kind   event.Kind
+	Target string
+	Time   time.Time
+	// Line is the event as a JSON object, with the same keys as a log record and no newline. It must not be changed.
+	Line []byte
+}
 
-// Stats says how much was written to the journal, and how much of it is gone.
-type Stats = journal.Stats
+// JournalStats says how much was written to the journal, and how much of it is gone.
+type JournalStats struct {
+	// Written counts the events since the start; Overwritten those of them that the log of all events keeps no more.
+	Written     uint64 `json:"written"`
+	Overwritten uint64 `json:"overwritten"`
+	// Bytes is the memory that is taken now. Size is what the log of all events may take; those of the endpoints may take a
+	// quarter as much besides.
+	Bytes int `json:"bytes"`
+	Size  int `json:"size"`
+}
 
 // Query chooses events. Its zero value chooses the oldest that the journal keeps.
 type Query struct {
@@ -48,11 +64,11 @@ func (a *Agent) Events(q Query) []Entry {
 			break
 		}
 		if e.Seq > q.After && strings.Contains(e.Target, q.Target) && (q.Kind == "" || q.Kind == e.Kind) {
-			entries = append(entries, e)
+			entries = append(entries, Entry(e))
 		}
 	}
 	return entries
 }
 
 // JournalStats returns how much was written to the journal.
-func (a *Agent) JournalStats() Stats { return a.journal.Stats() }
+func (a *Agent) JournalStats() JournalStats { return JournalStats(a.journal.Stats()) }

@@ -105,9 +105,9 @@ func answer(rw http.ResponseWriter, v any) {
 
 // channelsAnswer is what the channels are doing.
 type channelsAnswer struct {
-	Time    time.Time `json:"time"`
-	Version string    `json:"version"`
-	Journal Stats     `json:"journal"`
+	Time    time.Time    `json:"time"`
+	Version string       `json:"version"`
+	Journal JournalStats `json:"journal"`
 	// LeftOut counts the channels that the answer has no room for.
 	LeftOut  int                `json:"left_out"`
 	Channels []snapshot.Channel `json:"channels"`

@@ -163,12 +163,10 @@ func (j *Journal) unlink(l *endpointLog) {
 // Stats says how much was written and how much of it is gone.
 type Stats struct {
 	// Written counts the events since the start; Overwritten those of them that the log of all events keeps no more.
-	Written     uint64 `json:"written"`
-	Overwritten uint64 `json:"overwritten"`
+	Written, Overwritten uint64
 	// Bytes is the memory that is taken now. Size is what the log of all events may take; those of the endpoints may take a
 	// quarter as much besides.
-	Bytes int `json:"bytes"`
-	Size  int `json:"size"`
+	Bytes, Size int
 }
 
 // Stats returns how much was written.

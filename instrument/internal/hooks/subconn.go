@@ -1,5 +1,7 @@
 package hooks
 
+//lint:file-ignore SA1019 A wrapper passes on all that gRPC still uses, what it deprecated too.
+
 import (
 	"regexp"
 	"strconv"
