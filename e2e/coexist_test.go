@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
-	"net"
 	"slices"
 	"testing"
 	"time"
@@ -19,35 +17,17 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/stats/opentelemetry"
 	"google.golang.org/grpc/status"
 
+	"github.com/redial-dev/redial/e2e/internal/loopback"
 	"github.com/redial-dev/redial/instrument"
 )
 
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// serve starts a health server, and returns what stops it.
-func serve(t *testing.T, address string) (string, func()) {
-	t.Helper()
-	lis, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv, done := grpc.NewServer(), make(chan error, 1)
-	healthpb.RegisterHealthServer(srv, health.NewServer())
-	go func() { done <- srv.Serve(lis) }()
-	return lis.Addr().String(), func() {
-		srv.Stop()
-		if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) { // It may be stopped before it serves.
-			t.Error(err)
-		}
-	}
-}
 
 func dial(t *testing.T, address string, opts ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
@@ -86,8 +66,7 @@ func TestOtelgrpc(t *testing.T) {
 	recorder := tracetest.NewSpanRecorder()
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))
 	handler := instrument.NewHandler(instrument.WithTracerProvider(tracer))
-	address, stop := serve(t, "127.0.0.1:0")
-	stop()
+	address := loopback.FreeAddress(t)
 	cc := dial(t, address, grpc.WithStatsHandler(handler),
 		grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithTracerProvider(tracer))))
 	awaitState(t, cc, connectivity.TransientFailure)
@@ -96,8 +75,7 @@ func TestOtelgrpc(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- check(cc, grpc.WaitForReady(true)) }()
-	_, stop = serve(t, address)
-	defer stop()
+	defer loopback.Serve(t, address).Halt()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
@@ -147,9 +125,9 @@ func TestPluginOfGRPC(t *testing.T) {
 	reader := sdkmetric.NewManualReader()
 	meter := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
 	handler := instrument.NewHandler(instrument.WithMeterProvider(meter))
-	address, stop := serve(t, "127.0.0.1:0")
-	defer stop()
-	cc := dial(t, address, grpc.WithStatsHandler(handler), opentelemetry.DialOption(opentelemetry.Options{
+	srv := loopback.Serve(t, "127.0.0.1:0")
+	defer srv.Halt()
+	cc := dial(t, srv.Address, grpc.WithStatsHandler(handler), opentelemetry.DialOption(opentelemetry.Options{
 		MetricsOptions: opentelemetry.MetricsOptions{
 			MeterProvider: meter,
 			Metrics: opentelemetry.DefaultMetrics().Add("grpc.subchannel.disconnections",

@@ -4,7 +4,6 @@ package causes
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -30,6 +29,7 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/redial-dev/redial/e2e/internal/loopback"
 	"github.com/redial-dev/redial/instrument"
 	"github.com/redial-dev/redial/instrument/event"
 )
@@ -355,36 +355,11 @@ func rounded(d time.Duration) string {
 }
 
 // server is a gRPC server in this process.
-func server(t *testing.T, opts ...grpc.ServerOption) (address string, srv *grpc.Server) {
+func server(t *testing.T, opts ...grpc.ServerOption) *loopback.Server {
 	t.Helper()
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv = grpc.NewServer(opts...)
-	healthpb.RegisterHealthServer(srv, health.NewServer())
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(lis) }()
-	t.Cleanup(func() {
-		srv.Stop()
-		if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-			t.Error(err)
-		}
-	})
-	return lis.Addr().String(), srv
-}
-
-// freeAddress returns an address on which nobody listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := lis.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return lis.Addr().String()
+	srv := loopback.Serve(t, "127.0.0.1:0", opts...)
+	t.Cleanup(srv.Halt)
+	return srv
 }
 
 // network is a wire to a server in another namespace.

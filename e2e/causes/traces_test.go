@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/redial-dev/redial/e2e/internal/loopback"
 	"github.com/redial-dev/redial/instrument/event"
 )
 
@@ -89,8 +90,8 @@ func TestServerKilled(t *testing.T) {
 func TestServerStoppedGracefully(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	address, srv := server(t)
-	cc := s.dial(address)
+	srv := server(t)
+	cc := s.dial(srv.Address)
 	s.ready()
 	srv.GracefulStop()
 	s.lost()
@@ -114,8 +115,7 @@ func TestNATDrop(t *testing.T) {
 func TestIdleProxy(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	address, _ := server(t)
-	cc := s.dial(cutting(t, address, 300*time.Millisecond))
+	cc := s.dial(cutting(t, server(t).Address, 300*time.Millisecond))
 	s.ready()
 	s.lost()
 	tell(t, "idle proxy", s.traces(cc))
@@ -124,25 +124,10 @@ func TestIdleProxy(t *testing.T) {
 // cutting returns the address of a proxy that resets a connection after so long.
 func cutting(t *testing.T, to string, after time.Duration) string {
 	t.Helper()
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lis.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	go func() {
-		c, err := lis.Accept()
-		if err != nil {
-			return
-		}
-		client := c.(*net.TCPConn)
+	return loopback.Accept(t, func(client *net.TCPConn) error {
 		backend, err := net.Dial("tcp", to)
 		if err != nil {
-			t.Error(err)
-			return
+			return err
 		}
 		go func() { _, _ = backend.(*net.TCPConn).ReadFrom(client) }()
 		go func() { _, _ = client.ReadFrom(backend) }()
@@ -151,8 +136,8 @@ func cutting(t *testing.T, to string, after time.Duration) string {
 			_ = client.Close()
 			_ = backend.Close()
 		})
-	}()
-	return lis.Addr().String()
+		return nil
+	})
 }
 
 // certificate is one for a name until a time, signed by itself.
@@ -188,8 +173,8 @@ func TestExpiredCertificate(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	cert, pool := certificate(t, "service.test", time.Now().Add(-24*time.Hour))
-	address, _ := server(t, grpc.Creds(credentials.NewServerTLSFromCert(&cert)))
-	cc := s.dial(address, trusting(pool, "service.test"))
+	srv := server(t, grpc.Creds(credentials.NewServerTLSFromCert(&cert)))
+	cc := s.dial(srv.Address, trusting(pool, "service.test"))
 	s.failed()
 	tell(t, "expired certificate", s.traces(cc))
 }
@@ -197,7 +182,7 @@ func TestExpiredCertificate(t *testing.T) {
 func TestWrongPort(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	cc := s.dial(freeAddress(t))
+	cc := s.dial(loopback.FreeAddress(t))
 	await(s, func(e event.ChannelState) bool { return e.To == event.TransientFailure })
 	s.rpc(cc)()
 	tell(t, "wrong port", s.traces(cc))
@@ -225,8 +210,7 @@ func TestDNSWithoutAnswer(t *testing.T) {
 func TestTooManyPings(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	address, _ := server(t)
-	cc := s.dial(address, sharp)
+	cc := s.dial(server(t).Address, sharp)
 	s.ready()
 	wait := s.rpc(cc)
 	s.lost()
@@ -237,10 +221,9 @@ func TestTooManyPings(t *testing.T) {
 func TestMaxAge(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	address, _ := server(t, grpc.KeepaliveParams(keepalive.ServerParameters{
+	cc := s.dial(server(t, grpc.KeepaliveParams(keepalive.ServerParameters{
 		MaxConnectionAge: 300 * time.Millisecond, MaxConnectionAgeGrace: 300 * time.Millisecond,
-	}))
-	cc := s.dial(address)
+	})).Address)
 	s.ready()
 	wait := s.rpc(cc)
 	s.lost()

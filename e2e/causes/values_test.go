@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
+	"github.com/redial-dev/redial/e2e/internal/loopback"
 	"github.com/redial-dev/redial/instrument/event"
 )
 
@@ -31,16 +32,16 @@ func TestFailures(t *testing.T) {
 		"network_unreachable": func(_ *testing.T, s *scene) *grpc.ClientConn { return s.dial("198.51.100.1:443") },
 		"host_unreachable":    func(_ *testing.T, s *scene) *grpc.ClientConn { return s.dial("203.0.113.1:443") },
 		"tls_alert": func(t *testing.T, s *scene) *grpc.ClientConn { // The server wants a certificate of the client.
-			address, _ := server(t, grpc.Creds(credentials.NewTLS(&tls.Config{
+			srv := server(t, grpc.Creds(credentials.NewTLS(&tls.Config{
 				Certificates: []tls.Certificate{mine}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, MaxVersion: tls.VersionTLS12,
 			})))
-			return s.dial(address, trusting(pool, "service.test"))
+			return s.dial(srv.Address, trusting(pool, "service.test"))
 		},
 		"connection_reset": func(t *testing.T, s *scene) *grpc.ClientConn {
-			return s.dial(accepting(t, func(c *net.TCPConn) error { return errors.Join(c.SetLinger(0), c.Close()) }))
+			return s.dial(loopback.Accept(t, func(c *net.TCPConn) error { return errors.Join(c.SetLinger(0), c.Close()) }))
 		},
 		"closed_by_peer": func(t *testing.T, s *scene) *grpc.ClientConn {
-			return s.dial(accepting(t, func(c *net.TCPConn) error {
+			return s.dial(loopback.Accept(t, func(c *net.TCPConn) error {
 				_, err := io.ReadFull(c, make([]byte, 24+9))
 				return errors.Join(err, c.Close())
 			}))
@@ -61,38 +62,12 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// accepting returns the address of a server that does this with a connection.
-func accepting(t *testing.T, handle func(*net.TCPConn) error) string {
-	t.Helper()
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lis.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	go func() {
-		for {
-			c, err := lis.Accept()
-			if err != nil {
-				return
-			}
-			if err := handle(c.(*net.TCPConn)); err != nil {
-				t.Error(err)
-			}
-		}
-	}()
-	return lis.Addr().String()
-}
-
 // The proxy of the environment refuses. net/http reads the environment once, so this is a process of its own.
 func TestProxyFails(t *testing.T) {
 	t.Parallel()
 	const child = "REDIAL_CAUSES_PROXY"
 	if os.Getenv(child) == "" {
-		proxy := accepting(t, func(c *net.TCPConn) error {
+		proxy := loopback.Accept(t, func(c *net.TCPConn) error {
 			buf := make([]byte, 4096)
 			if _, err := c.Read(buf); err != nil {
 				return err
@@ -184,7 +159,7 @@ func TestUnknown(t *testing.T) {
 	t.Parallel()
 	for range 200 {
 		s := newScene(t)
-		address := accepting(t, func(c *net.TCPConn) error {
+		address := loopback.Accept(t, func(c *net.TCPConn) error {
 			_, err := c.Write([]byte{0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
 			if err != nil {
 				return err

@@ -24,26 +24,13 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/redial-dev/redial/agent"
+	"github.com/redial-dev/redial/e2e/internal/loopback"
 )
 
 const patience = time.Minute
-
-// freeAddress returns an address on which nobody listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := lis.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return lis.Addr().String()
-}
 
 // eventually waits until a condition holds.
 func eventually(t *testing.T, what string, holds func() bool) {
@@ -120,7 +107,7 @@ type collector struct{ grpc, http, traces, metrics string }
 func startCollector(t *testing.T) collector {
 	t.Helper()
 	dir := t.TempDir()
-	c := collector{freeAddress(t), freeAddress(t), filepath.Join(dir, "traces.json"), filepath.Join(dir, "metrics.json")}
+	c := collector{loopback.FreeAddress(t), loopback.FreeAddress(t), filepath.Join(dir, "traces.json"), filepath.Join(dir, "metrics.json")}
 	run(t, "collector", "--config", write(t, "collector.yaml", fmt.Sprintf(`
 receivers:
   otlp:
@@ -217,7 +204,7 @@ type prometheus string
 
 func startPrometheus(t *testing.T, target string) prometheus {
 	t.Helper()
-	address := freeAddress(t)
+	address := loopback.FreeAddress(t)
 	run(t, "prometheus", "--web.listen-address="+address, "--storage.tsdb.path="+t.TempDir(),
 		"--enable-feature=exemplar-storage", "--config.file="+write(t, "prometheus.yml", fmt.Sprintf(`
 global: {scrape_interval: 200ms, scrape_timeout: 200ms}
@@ -283,24 +270,6 @@ func (p prometheus) exemplars(t *testing.T, query string) (ids []string) {
 	return ids
 }
 
-// backend is a gRPC server that can be stopped, and started again at the same address.
-func backend(t *testing.T, address string) (string, func()) {
-	t.Helper()
-	lis, err := net.Listen("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv, done := grpc.NewServer(), make(chan error, 1)
-	healthpb.RegisterHealthServer(srv, health.NewServer())
-	go func() { done <- srv.Serve(lis) }()
-	return lis.Addr().String(), func() {
-		srv.Stop()
-		if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-			t.Error(err)
-		}
-	}
-}
-
 func call(cc *grpc.ClientConn) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -322,21 +291,20 @@ func awaitState(t *testing.T, cc *grpc.ClientConn, want connectivity.State) {
 // outage makes one: the server is stopped, an RPC waits, an attempt fails, the server is back.
 func outage(t *testing.T, a *agent.Agent) {
 	t.Helper()
-	address, stop := backend(t, "127.0.0.1:0")
-	cc, err := a.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	srv := loopback.Serve(t, "127.0.0.1:0")
+	cc, err := a.NewClient(srv.Address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := call(cc); err != nil {
 		t.Fatal(err)
 	}
-	stop()
+	srv.Halt()
 	awaitState(t, cc, connectivity.Idle)
 	done := make(chan error, 1)
 	go func() { done <- call(cc) }()
 	awaitState(t, cc, connectivity.TransientFailure)
-	_, stop = backend(t, address)
-	defer stop()
+	defer loopback.Serve(t, srv.Address).Halt()
 	if err := errors.Join(<-done, cc.Close()); err != nil {
 		t.Fatal(err)
 	}
