@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every check of this repository, as the README and the continuous integration run it.
+# The checks of this repository that need nothing but Go and git, as the README and the continuous integration run them.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -10,10 +10,6 @@ if [ -n "$unformatted" ]; then
 fi
 echo "vet"
 go vet ./...
-for os in darwin windows; do # The tests build for this system.
-  echo "build for $os"
-  GOOS=$os CGO_ENABLED=0 go build -o /dev/null ./...
-done
 echo "staticcheck"
 go tool -modfile=tools/go.mod staticcheck ./...
 go test -race ./...
