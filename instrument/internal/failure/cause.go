@@ -16,6 +16,9 @@ type Evidence struct {
 	RPC string
 	// TCP is what the kernel knew at the loss, or nil.
 	TCP *event.TCP
+	// Askable: the kernel can be asked about the socket. If it was not asked in time, gRPC's EOF may also be a RST that a
+	// write had met first.
+	Askable bool
 }
 
 // GoAway begins the word of a GOAWAY; its HTTP/2 error code follows.
@@ -92,7 +95,7 @@ func (e Evidence) Cause() event.Cause {
 	if cause := e.socketCause(); cause != event.CauseUnknown {
 		return cause
 	}
-	if e.TCP == nil && strings.Contains(e.RPC, "EOF") {
+	if !e.Askable && strings.Contains(e.RPC, "EOF") {
 		return event.CausePeerClosed
 	}
 	return event.CauseUnknown

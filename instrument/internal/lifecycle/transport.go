@@ -239,7 +239,9 @@ func (t *Transport) why() event.Cause {
 	if t.cause != "" {
 		return t.cause
 	}
-	return t.evidence.Cause()
+	e := t.evidence
+	e.Askable = t.probe != nil
+	return e.Cause()
 }
 
 func (t *Transport) headAt(at time.Time) event.Head {
