@@ -258,9 +258,9 @@ func (s *scene) ready() event.TransportReady {
 	return await(s, func(event.TransportReady) bool { return true })
 }
 
-// rpc makes one below a span of its own, in the background.
-func (s *scene) rpc(cc *grpc.ClientConn) (wait func()) {
-	done := make(chan struct{})
+// rpc makes one below a span of its own, in the background. It is answered once, and goes on.
+func (s *scene) rpc(cc *grpc.ClientConn) (answered <-chan struct{}, wait func()) {
+	first, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -268,12 +268,15 @@ func (s *scene) rpc(cc *grpc.ClientConn) (wait func()) {
 		ctx, span := s.tracer.Tracer("app").Start(ctx, "rpc")
 		defer span.End()
 		stream, err := healthpb.NewHealthClient(cc).Watch(ctx, &healthpb.HealthCheckRequest{})
-		for err == nil {
+		for answers := 0; err == nil; answers++ {
+			if answers == 1 {
+				close(first)
+			}
 			_, err = stream.Recv()
 		}
 		span.SetStatus(codes.Error, err.Error())
 	}()
-	return func() { <-done }
+	return first, func() { <-done }
 }
 
 // traces closes the scene, and draws its spans: one trace after the other, each as a tree.

@@ -1,6 +1,7 @@
 package causes
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -18,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
@@ -102,13 +104,50 @@ func TestNATDrop(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	w := wire(t)
-	cc := s.dial(w.server.address, sharp)
+	dialed := make(chan *net.TCPConn, 1)
+	cc := s.dial(w.server.address, sharp, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err == nil {
+			dialed <- c.(*net.TCPConn)
+		}
+		return c, err
+	}))
 	s.ready()
-	wait := s.rpc(cc)
+	answered, wait := s.rpc(cc)
+	<-answered
+	quiet(t, <-dialed) // What is on its way at the cut would time out sooner than the ping.
 	w.cut(t)
 	s.lost()
 	wait()
 	tell(t, "NAT drop", s.traces(cc))
+}
+
+// quiet waits until all that a connection sent is acknowledged, and stays so for a while.
+func quiet(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const calm = 20 // Looks in a row.
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.Now().Add(patience)
+	for looks := 0; looks < calm; {
+		<-tick.C
+		var info *unix.TCPInfo
+		var asked error
+		if err := raw.Control(func(fd uintptr) { info, asked = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }); err != nil || asked != nil {
+			t.Fatal(err, asked)
+		}
+		looks++
+		if info.Unacked > 0 {
+			looks = 0
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the connection was never quiet")
+		}
+	}
 }
 
 // A proxy that cuts a flow on which nothing happened, without telling the server.
@@ -184,7 +223,8 @@ func TestWrongPort(t *testing.T) {
 	s := newScene(t)
 	cc := s.dial(loopback.FreeAddress(t))
 	await(s, func(e event.ChannelState) bool { return e.To == event.TransientFailure })
-	s.rpc(cc)()
+	_, wait := s.rpc(cc)
+	wait()
 	tell(t, "wrong port", s.traces(cc))
 }
 
@@ -212,7 +252,7 @@ func TestTooManyPings(t *testing.T) {
 	s := newScene(t)
 	cc := s.dial(server(t).Address, sharp)
 	s.ready()
-	wait := s.rpc(cc)
+	_, wait := s.rpc(cc)
 	s.lost()
 	wait()
 	tell(t, "too many pings", s.traces(cc))
@@ -225,7 +265,7 @@ func TestMaxAge(t *testing.T) {
 		MaxConnectionAge: 300 * time.Millisecond, MaxConnectionAgeGrace: 300 * time.Millisecond,
 	})).Address)
 	s.ready()
-	wait := s.rpc(cc)
+	_, wait := s.rpc(cc)
 	s.lost()
 	wait()
 	tell(t, "max age", s.traces(cc))

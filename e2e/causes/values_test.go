@@ -107,7 +107,7 @@ func TestTimedOut(t *testing.T) {
 	cc := s.dial(w.server.address)
 	s.ready()
 	w.cut(t)
-	wait := s.rpc(cc)
+	_, wait := s.rpc(cc)
 	e := s.lost()
 	wait()
 	if e.Cause != event.CauseTimedOut || e.Interrupted != 1 {
