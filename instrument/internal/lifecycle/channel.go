@@ -35,13 +35,7 @@ type Config struct {
 	// Backoff returns the shortest time that gRPC waits after so many failures in a row (from 0) where nothing
 	// cuts the wait.
 	Backoff func(failures int) time.Duration
-	// Chapter is how long an episode may last until its next attempt begins another chapter; zero stands for
-	// [DefaultChapter].
-	Chapter time.Duration
 }
-
-// DefaultChapter lets a dead backend show up within minutes.
-const DefaultChapter = 5 * time.Minute
 
 // Channel is the machine of one ClientConn.
 type Channel struct {
@@ -63,9 +57,6 @@ type Channel struct {
 
 // NewChannel returns the machine of a channel in no state yet.
 func NewChannel(cfg Config) *Channel {
-	if cfg.Chapter == 0 {
-		cfg.Chapter = DefaultChapter
-	}
 	return &Channel{
 		cfg:      cfg,
 		policies: map[*Policy]struct{}{},

@@ -179,11 +179,14 @@ func (e *endpoint) connect(at time.Time) {
 	}
 }
 
+// longChapter is how long a chapter lasts until the next attempt begins another: a dead backend shows up within minutes.
+const longChapter = 5 * time.Minute
+
 // turnPage begins the next chapter of an episode whose chapter has become long. What is open stays in its chapter.
 func (e *endpoint) turnPage(at time.Time) {
 	p, ch := e.episode, e.policy.ch
 	head := e.head(at)
-	if head.Time.Sub(p.chapter) < ch.cfg.Chapter {
+	if head.Time.Sub(p.chapter) < longChapter {
 		return
 	}
 	e.tellEnd(p, head, event.OutcomeContinued)
