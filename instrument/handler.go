@@ -156,8 +156,8 @@ func (h *Handler) RecordInt64Count(handle *estats.Int64CountHandle, incr int64, 
 		return
 	}
 	d := handle.Descriptor()
-	if d.Name == signal.Disconnections && len(labels) > 0 {
-		h.observer.Disconnected(labels[0], label(d, labels, string(signal.DisconnectError)))
+	if d.Name == signal.Disconnections {
+		h.observer.Disconnected(label(d, labels, string(signal.DisconnectError)))
 	}
 	if h.passed != nil && !h.observer.Closed() {
 		h.passed.Count(d, incr, labels)

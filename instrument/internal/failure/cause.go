@@ -21,8 +21,12 @@ type Evidence struct {
 	Askable bool
 }
 
-// GoAway begins the word of a GOAWAY; its HTTP/2 error code follows.
-const GoAway = "GOAWAY "
+const (
+	// GoAway begins the word of a GOAWAY; its HTTP/2 error code follows.
+	GoAway = "GOAWAY "
+	// SubchannelShutdown is the word for a transport that its own channel took down.
+	SubchannelShutdown = "subchannel shutdown"
+)
 
 // HTTP2ErrorCodes lists the error codes of RFC 9113, section 7, by which golang.org/x/net/http2 names them.
 var HTTP2ErrorCodes = []string{

@@ -61,7 +61,6 @@ func (o *Observer) observe(cc balancer.ClientConn, opts balancer.BuildOptions, o
 	defer o.recovered()
 	ch := o.channel(cc.MetricsRecorder(), opts.Target.String())
 	ch.identify(opts)
-	o.enlist(ch, cc.Target()) // BuildOptions.Target is parsed; gRPC's metrics carry this one.
 	made := &policy{ClientConn: cc, observer: o, channel: ch, opts: opts}
 	ch.do(func(time.Time) {
 		made.life = open(ch.life)
@@ -170,6 +169,7 @@ func (b *observed) UpdateClientConnState(s balancer.ClientConnState) error {
 	}
 	addresses := addressesOf(s.ResolverState)
 	b.policy.channel.do(func(time.Time) { b.policy.life.SetAddresses(addresses) })
+	b.policy.observer.sampler.leaving(b.policy, addresses...)
 	return b.Balancer.UpdateClientConnState(s)
 }
 
@@ -181,6 +181,7 @@ func (b *observed) ResolverError(err error) {
 
 // Close implements [balancer.Balancer].
 func (b *observed) Close() {
+	b.policy.observer.sampler.leaving(b.policy)
 	b.Balancer.Close()
 	b.policy.close()
 }

@@ -13,8 +13,10 @@ type conns struct {
 	mu      sync.Mutex
 	waiting map[*subConn]shaken
 	byAddr  map[net.Addr]*subConn
-	// flights are the transports whose RPCs may still end, by the address that is their RPCs' peer.LocalAddr.
-	flights map[net.Addr]*flight
+	// flights are the transports whose RPCs may still end, by the address that is their RPCs' peer.LocalAddr, and
+	// byConnector by the goroutine that connected them.
+	flights     map[net.Addr]*flight
+	byConnector map[uint64]*flight
 }
 
 // shaken is a connection whose handshake is done and of which gRPC did not tell yet.
@@ -90,18 +92,28 @@ func (c *conns) drop(s *subConn) {
 	}
 }
 
-// board lets RPCs find their transport.
-func (c *conns) board(local net.Addr, f *flight) {
-	if !identifies(local) {
-		return
-	}
-	f.local = local
+// board lets RPCs and losses find their transport.
+func (c *conns) board(f *flight, local net.Addr, connector uint64) {
+	f.local, f.connector = local, connector
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.flights == nil {
-		c.flights = map[net.Addr]*flight{}
+		c.flights, c.byConnector = map[net.Addr]*flight{}, map[uint64]*flight{}
 	}
-	c.flights[local] = f
+	if identifies(local) {
+		c.flights[local] = f
+	}
+	c.byConnector[connector] = f
+}
+
+// connected returns the transport that one of the goroutines connected.
+func (c *conns) connected(own, connector uint64) *flight {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f, ok := c.byConnector[connector]; ok {
+		return f
+	}
+	return c.byConnector[own]
 }
 
 func (c *conns) aboard(local net.Addr) *flight {
@@ -116,8 +128,11 @@ func (c *conns) aboard(local net.Addr) *flight {
 func (c *conns) leave(f *flight) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f.local != nil {
+	if identifies(f.local) {
 		delete(c.flights, f.local)
+	}
+	if c.byConnector[f.connector] == f {
+		delete(c.byConnector, f.connector)
 	}
 }
 
@@ -127,4 +142,5 @@ func (c *conns) clear() {
 	clear(c.waiting)
 	clear(c.byAddr)
 	clear(c.flights)
+	clear(c.byConnector)
 }

@@ -12,7 +12,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"reflect"
 	"runtime"
 	"slices"
@@ -58,8 +57,7 @@ type Observer struct {
 	closed atomic.Bool
 
 	mu       sync.Mutex
-	channels map[any]*channel                 // By the channel's metrics recorder, which its balancers and resolvers share.
-	dials    map[string]map[*channel]struct{} // By the target that the user dialed, as gRPC's metrics name it.
+	channels map[any]*channel // By the channel's metrics recorder, which its balancers and resolvers share.
 	sweepAt  int
 
 	// dialing: somebody has the dialer that tells of each address, which finds its subchannel among the attributes of the
@@ -82,7 +80,7 @@ var ids atomic.Uint64
 // NewObserver returns an observer of no channel yet.
 func NewObserver(cfg Config) *Observer {
 	return &Observer{
-		cfg: cfg, channels: map[any]*channel{}, dials: map[string]map[*channel]struct{}{}, sweepAt: firstSweep,
+		cfg: cfg, channels: map[any]*channel{}, sweepAt: firstSweep,
 		sampler: sampler{interval: cfg.SampleEvery, tell: cfg.Sampled},
 	}
 }
@@ -119,7 +117,7 @@ func (o *Observer) sweep() {
 	for _, c := range o.channels {
 		c.do(func(time.Time) {})
 		if c.finished() {
-			o.drop(c)
+			delete(o.channels, c.key)
 		}
 	}
 	o.sweepAt = 2*len(o.channels) + firstSweep
@@ -163,32 +161,7 @@ func (o *Observer) forgetIfFinished(c *channel) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.drop(c)
-}
-
-func (o *Observer) drop(c *channel) {
 	delete(o.channels, c.key)
-	delete(o.dials[c.dialed], c)
-	if len(o.dials[c.dialed]) == 0 {
-		delete(o.dials, c.dialed)
-	}
-}
-
-// dialed returns the channels that were made with this target.
-func (o *Observer) dialed(target string) []*channel {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return slices.Collect(maps.Keys(o.dials[target]))
-}
-
-func (o *Observer) enlist(c *channel, target string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	c.dialed = target
-	if o.dials[target] == nil {
-		o.dials[target] = map[*channel]struct{}{}
-	}
-	o.dials[target][c] = struct{}{}
 }
 
 // Close ends all that is open, as interrupted. The observer does nothing from then on.
@@ -205,7 +178,6 @@ func (o *Observer) Close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	clear(o.channels)
-	clear(o.dials)
 }
 
 // Closed reports whether the observer does nothing any more.
@@ -224,7 +196,6 @@ func (o *Observer) recovered() {
 type channel struct {
 	observer *Observer
 	key      any
-	dialed   string // Guarded by the observer's lock.
 
 	mu   sync.Mutex // Guards what follows, and with it the order of times.
 	life *lifecycle.Channel

@@ -20,8 +20,9 @@ import (
 type picker struct {
 	balancer.Picker
 	policy *policy
-	// last is the subchannel picked last: pick_first picks no other.
-	last atomic.Pointer[subConn]
+	// first is the subchannel picked first: pick_first picks no other. It is set once, lest RPCs of other subchannels, where
+	// a policy picks among several, contend for it.
+	first atomic.Pointer[subConn]
 }
 
 // Pick implements [balancer.Picker].
@@ -50,12 +51,16 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 }
 
 func (p *picker) flight(sc balancer.SubConn) *flight {
-	s := p.last.Load()
+	s := p.first.Load()
 	if s == nil || s.sc != sc {
-		if s = p.policy.find(sc); s == nil {
+		found := p.policy.find(sc)
+		if found == nil {
 			return nil
 		}
-		p.last.Store(s)
+		if s == nil {
+			p.first.Store(found)
+		}
+		s = found
 	}
 	return s.flight.Load()
 }
@@ -76,9 +81,11 @@ func (p *policy) noPick(info balancer.PickInfo, err error) {
 type flight struct {
 	channel *channel
 	life    *lifecycle.Transport
-	local   net.Addr // Nil unless RPCs can find the transport by it.
-	probe   func() *event.TCP
-	target  string
+	local   net.Addr
+	// connector is the goroutine that connected the transport.
+	connector uint64
+	probe     func() *event.TCP // Nil where the kernel cannot be asked.
+	samples   samples
 	// leaving: the transport takes no new RPCs, and the last one's end completes its record.
 	leaving atomic.Bool
 	done    func(balancer.DoneInfo)
@@ -86,7 +93,7 @@ type flight struct {
 
 // newFlight is called with the channel locked.
 func newFlight(c *channel, life *lifecycle.Transport, probe func() *event.TCP) *flight {
-	f := &flight{channel: c, life: life, probe: probe, target: c.life.Target()}
+	f := &flight{channel: c, life: life, probe: probe, samples: samples{target: c.life.Target()}}
 	f.done = f.rpcDone
 	return f
 }

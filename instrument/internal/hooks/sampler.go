@@ -1,92 +1,106 @@
 package hooks
 
 import (
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
 )
 
-// sampler reads the sockets of the transports now and then. Its timer runs while there are any.
+// sampler reads the sockets of the transports now and then. Its timer runs while there are any. Nobody waits for it.
 type sampler struct {
 	interval time.Duration // Zero: it is off.
 	tell     func(event.TCPSample)
 
-	mu      sync.Mutex
-	flights map[*flight]event.TCP // With what was told of them.
-	ticking bool
+	flights sync.Map // The keys are *flight.
+	ticking atomic.Bool
+}
+
+// samples is what was told of one socket.
+type samples struct {
+	target string
+	mu     sync.Mutex
+	told   event.TCP
 }
 
 func (s *sampler) add(f *flight) {
 	if s.interval == 0 || f.probe == nil {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.flights == nil {
-		s.flights = map[*flight]event.TCP{}
-	}
-	s.flights[f] = event.TCP{}
+	s.flights.Store(f, nil)
 	s.tick()
 }
 
-// tick sets the timer, unless it is set. The caller holds the lock.
+// tick sets the timer, unless it is set.
 func (s *sampler) tick() {
-	if !s.ticking && len(s.flights) > 0 {
-		s.ticking = true
+	if !s.ticking.Swap(true) {
 		time.AfterFunc(s.interval, s.run)
 	}
 }
 
 func (s *sampler) run() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ticking = false
-	for f := range s.flights {
-		s.sample(f)
-	}
-	s.tick()
+	s.flights.Range(func(f, _ any) bool {
+		s.sample(f.(*flight))
+		return true
+	})
+	s.ticking.Store(false)
+	s.flights.Range(func(any, any) bool { // There are some.
+		s.tick()
+		return false
+	})
 }
 
-// sample tells what a socket did. The caller holds the lock.
+// sample reads a socket, and tells what it did, unless it is closed.
 func (s *sampler) sample(f *flight) {
-	tcp := f.probe()
-	if tcp == nil { // Closed.
+	if tcp := f.probe(); tcp != nil {
+		s.tellOf(f, tcp)
+	}
+}
+
+func (s *sampler) tellOf(f *flight, tcp *event.TCP) {
+	f.samples.mu.Lock()
+	defer f.samples.mu.Unlock()
+	last := f.samples.told
+	if tcp.Sent < last.Sent { // Read earlier than what was told since.
 		return
 	}
-	last := s.flights[f]
-	s.flights[f] = *tcp
+	f.samples.told = *tcp
 	s.tell(event.TCPSample{
-		Target: f.target, MinRTT: tcp.MinRTT, DeliveryRate: tcp.DeliveryRate,
+		Target: f.samples.target, MinRTT: tcp.MinRTT, DeliveryRate: tcp.DeliveryRate,
 		Sent: tcp.Sent - last.Sent, Retransmits: tcp.Retransmits - last.Retransmits, Spurious: tcp.Spurious - last.Spurious,
 	})
 }
 
-// lost samples the transports of a channel that lost one, while its socket is still open.
-func (s *sampler) lost(c *channel) {
+// leaving samples the transports of a policy that is about to close those to all addresses but these.
+func (s *sampler) leaving(p *policy, stay ...string) {
 	if s.interval == 0 {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for f := range s.flights {
-		if f.channel == c {
-			s.sample(f)
-		}
+	var all []*flight
+	p.channel.do(func(time.Time) {
+		p.subConns.Range(func(_, sub any) bool {
+			c := sub.(*subConn)
+			if f := c.flight.Load(); f != nil && f.probe != nil && !slices.Contains(stay, c.life.Address()) {
+				all = append(all, f)
+			}
+			return true
+		})
+	})
+	for _, f := range all {
+		s.sample(f)
 	}
 }
 
-func (s *sampler) remove(f *flight) {
+// remove forgets a transport, after what the kernel knew of it when it was lost, if it was asked then.
+func (s *sampler) remove(f *flight, atLoss *event.TCP) {
 	if s.interval == 0 {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.flights, f)
+	if _, sampled := s.flights.LoadAndDelete(f); sampled && atLoss != nil {
+		s.tellOf(f, atLoss)
+	}
 }
 
-func (s *sampler) clear() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.flights)
-}
+func (s *sampler) clear() { s.flights.Clear() }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/failure"
-	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 )
 
 // conn is what the context of a connection carries.
@@ -58,14 +57,14 @@ func (o *Observer) begin(c *conn) {
 		o.cfg.Unattributed()
 		return
 	}
-	s := c.owner
+	s, probe := c.owner, probeOf(c.raw)
 	s.do(func(at time.Time) {
-		probe := probeOf(c.raw)
-		c.flight = newFlight(s.policy.channel, s.life.ConnBegin(at, probe), probe)
+		c.flight = newFlight(s.policy.channel, s.life.ConnBegin(at, probe != nil), probe)
 		s.flight.Store(c.flight)
 	})
 	if c.flight != nil {
-		o.conns.board(c.local, c.flight)
+		connector, _ := goroutines()
+		o.conns.board(c.flight, c.local, connector)
 		o.sampler.add(c.flight)
 	}
 }
@@ -74,9 +73,12 @@ func (o *Observer) end(c *conn) {
 	if c.flight == nil {
 		return
 	}
-	o.sampler.remove(c.flight)
-	teller := goroutine()
-	c.flight.channel.do(func(at time.Time) { c.flight.life.ConnEnd(at, teller) })
+	var atLoss *event.TCP
+	c.flight.channel.do(func(at time.Time) {
+		c.flight.life.ConnEnd(at)
+		atLoss = c.flight.life.TCP()
+	})
+	o.sampler.remove(c.flight, atLoss)
 	c.flight.settle()
 }
 
@@ -96,7 +98,7 @@ func (o *Observer) HandleRPC(ctx context.Context, s stats.RPCStats) {
 			o.picked(ctx)
 		}
 	case *stats.End:
-		if s.Client && (s.Error != nil || o.waits.n.Load() > 0) {
+		if s.Client && s.Error != nil { // One that waited and ended well was told of by DelayedPickComplete.
 			o.ended(ctx, s.Error)
 		}
 	}
@@ -113,7 +115,7 @@ func (o *Observer) ended(ctx context.Context, err error) {
 	}
 	defer o.recovered()
 	o.waits.ended(ctx, err)
-	if err == nil || status.Code(err) != codes.Unavailable || !failure.OfTransport(status.Convert(err).Message()) {
+	if status.Code(err) != codes.Unavailable || !failure.OfTransport(status.Convert(err).Message()) {
 		return
 	}
 	p, ok := peer.FromContext(ctx)
@@ -133,18 +135,22 @@ func (o *Observer) ended(ctx context.Context, err error) {
 	}
 }
 
-// Disconnected tells that gRPC lost a transport of some channel with this dial target, in gRPC's own word.
-func (o *Observer) Disconnected(target, word string) {
-	if o.closed.Load() {
+// Disconnected tells that gRPC lost a transport, in gRPC's own word. It is called by the goroutine that tells so, while
+// the socket is still open.
+func (o *Observer) Disconnected(word string) {
+	if o.closed.Load() || word == failure.SubchannelShutdown { // The end of a policy or subchannel tells that, and of whom.
 		return
 	}
 	defer o.recovered()
-	channels := o.dialed(target)
-	loss := lifecycle.NewLoss(time.Now(), word, goroutine(), len(channels) > 1)
-	for _, c := range channels {
-		o.sampler.lost(c)
-		c.do(func(time.Time) { c.life.Disconnected(loss) })
+	f := o.conns.connected(goroutines())
+	if f == nil {
+		return // A health check failed, as a rule.
 	}
+	var tcp *event.TCP
+	if f.probe != nil {
+		tcp = f.probe()
+	}
+	f.channel.do(func(at time.Time) { f.life.Lose(at, word, tcp) })
 }
 
 // ExpectDials makes the channels that connect from now on tell [Observer.Dialing] of their subchannels.

@@ -21,10 +21,8 @@ const maxWaits = 1 << 16
 // waits are the RPCs that a picker had no transport for, by their context: the same one comes back with the next pick,
 // with DelayedPickComplete and with the RPC's end. One RPC's inputs come one after the other.
 type waits struct {
-	n  atomic.Int64 // The size of byCtx, to be read without the lock by RPCs that do not wait.
-	mu sync.Mutex
-	// byCtx holds comparable contexts only.
-	byCtx map[context.Context]*stalled
+	n     atomic.Int64 // The size of byCtx, at least.
+	byCtx sync.Map     // Of comparable context.Context to *stalled. No RPC waits here for another.
 }
 
 // stalled is an RPC without a transport.
@@ -65,21 +63,16 @@ func (w *waits) add(p *policy, info balancer.PickInfo) *stalled {
 	if !reflect.TypeOf(info.Ctx).Comparable() {
 		return nil
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if s, ok := w.byCtx[info.Ctx]; ok {
-		return s
+	if s, ok := w.byCtx.Load(info.Ctx); ok {
+		return s.(*stalled)
 	}
-	if len(w.byCtx) == maxWaits {
+	if w.n.Add(1) > maxWaits {
+		w.n.Add(-1)
 		p.observer.cfg.Overflow()
 		return nil
 	}
-	if w.byCtx == nil {
-		w.byCtx = map[context.Context]*stalled{}
-	}
 	s := &stalled{policy: p, method: info.FullMethodName, since: time.Now()}
-	w.byCtx[info.Ctx] = s
-	w.n.Add(1)
+	w.byCtx.Store(info.Ctx, s)
 	return s
 }
 
@@ -87,21 +80,19 @@ func (w *waits) take(ctx context.Context) *stalled {
 	if w.n.Load() == 0 || !reflect.TypeOf(ctx).Comparable() {
 		return nil
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s, ok := w.byCtx[ctx]
-	if ok {
-		delete(w.byCtx, ctx)
-		w.n.Add(-1)
+	s, ok := w.byCtx.LoadAndDelete(ctx)
+	if !ok {
+		return nil
 	}
-	return s
+	w.n.Add(-1)
+	return s.(*stalled)
 }
 
 func (w *waits) clear() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.n.Add(-int64(len(w.byCtx)))
-	clear(w.byCtx)
+	w.byCtx.Range(func(ctx, _ any) bool {
+		w.take(ctx.(context.Context))
+		return true
+	})
 }
 
 func (s *stalled) begin(ctx context.Context) {

@@ -46,13 +46,11 @@ type Channel struct {
 	stateSince time.Time
 	policies   map[*Policy]struct{}
 	// idled tells that the channel went idle and was not READY since: who connects now wakes it.
-	idled bool
-	// live holds the transports that are neither lost nor gone, and leaving those that are lost but not ended.
-	live, leaving map[*Transport]struct{}
-	pending       []*Loss
-	waits         map[*Wait]struct{}
-	addresses     map[string]struct{}
-	closed        bool
+	idled     bool
+	leaving   map[*Transport]struct{} // Those that are lost and whose record has not ended.
+	waits     map[*Wait]struct{}
+	addresses map[string]struct{}
+	closed    bool
 }
 
 // NewChannel returns the machine of a channel in no state yet.
@@ -60,7 +58,6 @@ func NewChannel(cfg Config) *Channel {
 	return &Channel{
 		cfg:      cfg,
 		policies: map[*Policy]struct{}{},
-		live:     map[*Transport]struct{}{},
 		leaving:  map[*Transport]struct{}{},
 		waits:    map[*Wait]struct{}{},
 	}
@@ -88,7 +85,7 @@ func (c *Channel) SetState(at time.Time, s event.State) {
 
 // Done reports whether nothing is open any more, so that the machine may be forgotten once its channel is closed.
 func (c *Channel) Done() bool {
-	return len(c.policies) == 0 && len(c.live) == 0 && len(c.leaving) == 0 && len(c.waits) == 0
+	return len(c.policies) == 0 && len(c.leaving) == 0 && len(c.waits) == 0
 }
 
 // over reports whether nothing begins any more: on its way down a channel still goes through the motions.

@@ -144,7 +144,9 @@ func (p *player) ofChannel(what, which byte, err error) {
 	case 0:
 		p.ch.SetState(p.now, choose(states, which))
 	case 1:
-		p.ch.Disconnected(NewLoss(p.now, choose(words, which), uint64(which%4), which%2 == 0))
+		if t := choose(p.transports, which); t != nil {
+			t.Lose(p.now, choose(words, which), choose(sockets, which/4))
+		}
 	case 2:
 		p.resolver.Asked(p.now)
 	case 3:
@@ -189,7 +191,7 @@ func (p *player) ofSubchannel(s *Subchannel, what, which byte, conn event.Conn, 
 		s.HandshakeEnd(p.now, nil, err)
 	case 7:
 		if len(p.transports) < 2*len(p.subchannels) {
-			p.transports = append(p.transports, s.ConnBegin(p.now, func() *event.TCP { return choose(sockets, which) }))
+			p.transports = append(p.transports, s.ConnBegin(p.now, which%2 == 0))
 		}
 	}
 }
@@ -197,7 +199,7 @@ func (p *player) ofSubchannel(s *Subchannel, what, which byte, conn event.Conn, 
 func (p *player) ofTransport(t *Transport, what, which byte) {
 	switch what % 4 {
 	case 0:
-		t.ConnEnd(p.now, uint64(which%4))
+		t.ConnEnd(p.now)
 	case 1:
 		t.InFlight.Store(int64(what % 3))
 	case 2:
@@ -217,17 +219,14 @@ func (p *player) finish() {
 	}
 	for _, t := range p.transports {
 		t.InFlight.Store(0)
-		t.ConnEnd(p.now, 0)
+		t.ConnEnd(p.now)
 	}
 	p.resolver.Close(p.now)
 }
 
-// checkMemory holds that the machine keeps no more than what is there, and so many losses.
+// checkMemory holds that the machine keeps no more than what is there.
 func (p *player) checkMemory(t *testing.T) {
-	if n := len(p.ch.pending); n > maxPending {
-		t.Errorf("%d losses are kept, the limit is %d", n, maxPending)
-	}
-	if n := len(p.ch.live) + len(p.ch.leaving); n > len(p.transports)+len(p.subchannels) {
+	if n := len(p.ch.leaving); n > len(p.transports)+len(p.subchannels) {
 		t.Errorf("%d transports are kept, there are %d", n, len(p.transports))
 	}
 	if n := len(p.ch.policies); n > len(p.policies) {

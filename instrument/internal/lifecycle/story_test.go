@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -106,8 +105,7 @@ func (m *machine) line(line string) error {
 //	pick_first P | policy P | says P STATE | close P CAUSE | remove P
 //	add P S ADDRESS | address S ADDRESS | state S STATE [ERROR]
 //	dial S | tried S ADDRESS | dialed S [ERROR] | shake S | shaken S [ERROR]
-//	up S T | kernel T STATE IDLE | gone T [GOROUTINE] | check T
-//	lost WORD | shared WORD | told GOROUTINE WORD
+//	up S T | kernel T STATE IDLE | lost T WORD | gone T | check T
 //	rpcs T N | killed T ERROR
 //	wait P W | waited W OUTCOME [ERROR] | refuse P ERROR
 //	interrupt
@@ -133,12 +131,6 @@ func (m *machine) channelInput(at time.Time, what string, args []string, rest fu
 		m.resolver.Answered(at, strings.Fields(strings.Join(args, " ")), nil)
 	case "unresolved":
 		m.resolver.Answered(at, nil, rest(0))
-	case "lost":
-		m.ch.Disconnected(NewLoss(at, wordOf(rest(0)), 0, false))
-	case "shared":
-		m.ch.Disconnected(NewLoss(at, wordOf(rest(0)), 0, true))
-	case "told":
-		m.ch.Disconnected(NewLoss(at, wordOf(rest(1)), goroutine(args[0]), false))
 	case "interrupt":
 		m.ch.Interrupt(at)
 	default:
@@ -187,8 +179,7 @@ func (m *machine) subchannelInput(at time.Time, what string, args []string, rest
 	case "shaken":
 		s.HandshakeEnd(at, nil, rest(1))
 	case "up":
-		name := args[1]
-		m.transports[name] = s.ConnBegin(at, func() *event.TCP { return m.tcp[name] })
+		m.transports[args[1]] = s.ConnBegin(at, true)
 	default:
 		return false
 	}
@@ -202,8 +193,10 @@ func (m *machine) transportInput(at time.Time, what string, args []string, rest 
 		idle, err := time.ParseDuration(args[2])
 		m.tcp[args[0]] = &event.TCP{State: args[1], Idle: idle}
 		return err == nil
+	case "lost":
+		t.Lose(at, wordOf(rest(1)), m.tcp[args[0]])
 	case "gone":
-		t.ConnEnd(at, goroutine(args[1]))
+		t.ConnEnd(at)
 	case "check":
 		t.Check(at)
 	case "rpcs":
@@ -231,15 +224,6 @@ func (m *machine) rpcInput(at time.Time, what string, args []string, rest func(i
 		return false
 	}
 	return true
-}
-
-// goroutine reads the number of one; none is zero.
-func goroutine(digits string) uint64 {
-	n, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 func failureOf(text string) error {

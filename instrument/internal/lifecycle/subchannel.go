@@ -68,6 +68,9 @@ func (p *Policy) Add(at time.Time, id int64, address string) *Subchannel {
 	return s
 }
 
+// Address returns the address of the subchannel.
+func (s *Subchannel) Address() string { return s.address }
+
 // SetAddress tells that the policy gave the subchannel another address.
 func (s *Subchannel) SetAddress(address string) { s.address = address }
 
@@ -96,9 +99,6 @@ func (s *Subchannel) SetState(at time.Time, to event.State, err error) {
 	}
 	if s.givenUp && s.endpoint.up == nil {
 		s.givenUp = false
-	}
-	if s.state == event.Ready && to != event.Idle && s.up() {
-		s.transport.stillUp()
 	}
 	if to == event.Idle {
 		s.idle(at)

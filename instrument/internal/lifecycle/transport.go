@@ -9,12 +9,8 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/failure"
 )
 
-const (
-	// subchannelShutdown is gRPC's word (gRFC A94) for a transport that its own channel took down.
-	subchannelShutdown = "subchannel shutdown"
-	// Grace is how long the record of a transport that is gone waits for its last RPCs, whose errors tell the most.
-	Grace = time.Second
-)
+// Grace is how long the record of a transport that is gone waits for its last RPCs, whose errors tell the most.
+const Grace = time.Second
 
 // Transport is one HTTP/2 connection.
 type Transport struct {
@@ -23,7 +19,6 @@ type Transport struct {
 
 	ch      *Channel
 	sub     *Subchannel
-	probe   func() *event.TCP
 	head    event.Head
 	id      event.ID // Zero until READY.
 	address string
@@ -31,23 +26,19 @@ type Transport struct {
 	start   time.Time
 
 	evidence    failure.Evidence
-	loss        *Loss                // The one that is known to be this transport's, or nil.
-	seen        map[*Loss]*event.TCP // The socket at each loss that may be this one's.
-	cause       event.Cause          // Set where this side took it down.
+	cause       event.Cause // Set where this side took it down.
 	lost, goneT time.Time
 	interrupted int64
 	inFlight    int64 // At the loss.
 	retried     int64
-	// suspects are the RPCs that ended as if the transport were lost, before it was known to be.
-	suspects suspects
 	// down: its subchannel left READY. gone: the connection is closed. told: its draining was.
 	down, gone, told bool
 }
 
-// ConnBegin tells that the handshake is done and the HTTP/2 preface goes out. The probe reads the socket's state
-// and may be nil.
-func (s *Subchannel) ConnBegin(at time.Time, probe func() *event.TCP) *Transport {
-	t := &Transport{ch: s.ch(), probe: probe}
+// ConnBegin tells that the handshake is done and the HTTP/2 preface goes out, and whether the kernel can be asked about
+// the socket.
+func (s *Subchannel) ConnBegin(at time.Time, askable bool) *Transport {
+	t := &Transport{ch: s.ch(), evidence: failure.Evidence{Askable: askable}}
 	a := s.connectDialed(at)
 	if a == nil {
 		return t
@@ -67,16 +58,10 @@ func (s *Subchannel) up() bool { return s.transport != nil && !s.transport.gone 
 func (s *Subchannel) attach(t *Transport) {
 	t.sub = s
 	s.transport = t
-	s.ch().live[t] = struct{}{}
 }
 
 // discard forgets a connection that never became READY.
-func (s *Subchannel) discard() {
-	if s.transport != nil {
-		delete(s.ch().live, s.transport)
-		s.transport = nil
-	}
-}
+func (s *Subchannel) discard() { s.transport = nil }
 
 // ready makes the connection a transport for RPCs.
 func (t *Transport) ready(at time.Time, s *Subchannel) {
@@ -89,14 +74,21 @@ func (t *Transport) ready(at time.Time, s *Subchannel) {
 	s.emit(ready)
 }
 
-// stillUp takes back a loss: a failing health check makes gRPC count a disconnection, but the connection stays.
-func (t *Transport) stillUp() {
-	if t.lost.IsZero() {
-		t.infer()
+// Lose tells that gRPC lost the transport, in its own word (the label grpc.disconnect_error of gRFC A94), and what the
+// kernel knew of the socket then, if it was asked. It comes before the news of the subchannel that left READY, and
+// before the news of the RPCs that die.
+func (t *Transport) Lose(at time.Time, word string, tcp *event.TCP) {
+	if !t.lost.IsZero() && t.cause == "" {
+		return
 	}
-	t.loss, t.lost, t.inFlight, t.evidence = nil, time.Time{}, 0, failure.Evidence{}
-	t.ch.live[t] = struct{}{}
+	t.cause = "" // Where this side took it down too, gRPC had lost it before.
+	t.lost = t.ch.advance(at)
+	t.inFlight = max(t.inFlight, t.InFlight.Load())
+	t.evidence.Disconnect, t.evidence.TCP = word, tcp
 }
+
+// TCP returns what the kernel knew of the socket at the loss, or nil.
+func (t *Transport) TCP() *event.TCP { return t.evidence.TCP }
 
 // goDown tells that the transport takes no new RPCs: its subchannel left READY. The cause is set where this side
 // took it down.
@@ -106,25 +98,18 @@ func (t *Transport) goDown(at time.Time, cause event.Cause) {
 		s.discard()
 		return
 	}
-	delete(c.live, t)
 	s.transport = nil
 	if e := s.endpoint; e.up == t {
 		e.up, e.lost = nil, t.id
 	}
 	t.down = true
-	if t.lost.IsZero() && cause == "" {
-		t.infer()
-	}
 	at = c.advance(at)
 	t.inFlight = max(t.inFlight, t.InFlight.Load())
 	if t.lost.IsZero() {
 		t.lost = at
 		if cause != "" {
-			t.cause, t.evidence.Disconnect = cause, subchannelShutdown
+			t.cause, t.evidence.Disconnect = cause, failure.SubchannelShutdown
 		}
-	}
-	if t.suspects.n > 0 && !t.suspects.since.Before(t.lost) {
-		t.killed(t.suspects.n, t.suspects.text)
 	}
 	c.leaving[t] = struct{}{}
 	if !t.gone && (t.cause != "" || t.evidence.GoAwayCode() != "") {
@@ -144,10 +129,9 @@ func (t *Transport) tellDraining(at time.Time) {
 	})
 }
 
-// ConnEnd tells that the connection is closed, and which goroutine of gRPC told so.
-func (t *Transport) ConnEnd(at time.Time, teller uint64) {
+// ConnEnd tells that the connection is closed.
+func (t *Transport) ConnEnd(at time.Time) {
 	t.gone, t.goneT = true, t.ch.advance(at)
-	t.prove(teller)
 	if t.sub != nil {
 		t.Check(at)
 	}
@@ -159,30 +143,14 @@ func (t *Transport) RPCRetried() { t.retried++ }
 // RPCKilled tells that one of the transport's RPCs ended as Unavailable, with the given error. It counts if the
 // transport is lost.
 func (t *Transport) RPCKilled(at time.Time, text string) {
-	switch {
-	case !t.lost.IsZero():
-		t.killed(1, text)
-		t.Check(at)
-	case len(t.ch.pending) > 0:
-		if t.suspects.n == 0 {
-			t.suspects.since = t.ch.advance(at)
-		}
-		t.suspects.n++
-		t.suspects.text = text
+	if t.lost.IsZero() {
+		return
 	}
-}
-
-type suspects struct {
-	n     int64
-	since time.Time
-	text  string
-}
-
-func (t *Transport) killed(n int64, text string) {
-	t.interrupted += n
+	t.interrupted++
 	if t.evidence.RPC == "" || strings.Contains(text, "debug data") {
 		t.evidence.RPC = text
 	}
+	t.Check(at)
 }
 
 // Lost reports the transport's id and the cause of its loss so far, if it is lost.
@@ -200,9 +168,9 @@ func (t *Transport) Deadline() time.Time {
 
 // Ended reports whether nothing more will be told of the transport.
 func (t *Transport) Ended() bool {
-	_, live := t.ch.live[t]
 	_, leaving := t.ch.leaving[t]
-	return t.gone && !live && !leaving
+	up := t.sub != nil && t.sub.transport == t
+	return t.gone && !up && !leaving
 }
 
 // Check ends the record of a transport that is gone once its RPCs are done, or were given enough time.
@@ -239,9 +207,7 @@ func (t *Transport) why() event.Cause {
 	if t.cause != "" {
 		return t.cause
 	}
-	e := t.evidence
-	e.Askable = t.probe != nil
-	return e.Cause()
+	return t.evidence.Cause()
 }
 
 func (t *Transport) headAt(at time.Time) event.Head {
