@@ -69,7 +69,7 @@ func Start(ctx context.Context, opts ...Option) (a *Agent, err error) {
 	sinks := []instrument.Option{
 		instrument.WithTracerProvider(a.providers.tracer), instrument.WithMeterProvider(a.providers.meter),
 		instrument.WithTargetFilter(cfg.keepTarget), instrument.WithSpanRate(cfg.spanRate),
-		instrument.WithSink(a.journal),
+		instrument.WithMaxTargets(cfg.maxTargets), instrument.WithSink(a.journal),
 	}
 	if cfg.logger != nil {
 		sinks = append(sinks, instrument.WithSink(eventlog.New(cfg.logger)))

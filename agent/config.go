@@ -29,6 +29,7 @@ type config struct {
 	listen         string
 	journalSize    int
 	spanRate       float64
+	maxTargets     int
 	keepTarget     func(string) bool
 	hosts          []string
 	logger         slog.Handler
@@ -67,6 +68,10 @@ var settings = []setting{
 		c.spanRate, err = spanRate(name, value)
 		return err
 	}},
+	{"REDIAL_MAX_TARGETS", func(c *config, name, value string) (err error) {
+		c.maxTargets, err = maxTargets(name, value)
+		return err
+	}},
 	{"REDIAL_TARGETS", func(c *config, name, value string) (err error) {
 		c.keepTarget, err = targets(name, fields(value))
 		return err
@@ -75,7 +80,8 @@ var settings = []setting{
 
 // newConfig reads the environment and then the options, and returns all errors of both.
 func newConfig(opts []Option) (*config, error) {
-	c := &config{journalSize: journal.DefaultSize, spanRate: instrument.DefaultSpanRate}
+	c := &config{journalSize: journal.DefaultSize, spanRate: instrument.DefaultSpanRate,
+		maxTargets: instrument.DefaultMaxTargets}
 	for _, s := range settings {
 		if value, ok := env.Lookup(s.name); ok {
 			if err := s.set(c, s.name, value); err != nil {
@@ -130,6 +136,16 @@ func WithSpanRate(perSecond float64) Option {
 	return func(c *config) {
 		var err error
 		c.spanRate, err = spanRate("WithSpanRate", strconv.FormatFloat(perSecond, 'g', -1, 64))
+		c.note(err)
+	}
+}
+
+// WithMaxTargets is [instrument.WithMaxTargets]. The default is REDIAL_MAX_TARGETS, and else
+// [instrument.DefaultMaxTargets].
+func WithMaxTargets(n int) Option {
+	return func(c *config) {
+		var err error
+		c.maxTargets, err = maxTargets("WithMaxTargets", strconv.Itoa(n))
 		c.note(err)
 	}
 }
@@ -222,6 +238,14 @@ func spanRate(name, value string) (float64, error) {
 		return 0, env.Bad(name, value, "a number of spans a second, or 0 for no limit")
 	}
 	return rate, nil
+}
+
+func maxTargets(name, value string) (int, error) {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 0 {
+		return 0, env.Bad(name, value, "a number of targets, or 0 for no limit")
+	}
+	return n, nil
 }
 
 // targets returns a filter that keeps what one of the patterns matches.

@@ -23,6 +23,7 @@ func TestBadEnvironment(t *testing.T) {
 		{"REDIAL_JOURNAL_SIZE", "99999999999MiB", `REDIAL_JOURNAL_SIZE="99999999999MiB": want`},
 		{"REDIAL_JOURNAL_SIZE", "4MB", `REDIAL_JOURNAL_SIZE="4MB": want`},
 		{"REDIAL_SPAN_RATE", "-1", `REDIAL_SPAN_RATE="-1": want a number of spans a second`},
+		{"REDIAL_MAX_TARGETS", "many", `REDIAL_MAX_TARGETS="many": want a number of targets`},
 		{"REDIAL_SPAN_RATE", "NaN", `REDIAL_SPAN_RATE="NaN": want`},
 		{"REDIAL_TARGETS", "dns:///[", `REDIAL_TARGETS="dns:///[": want patterns`},
 		{"OTEL_SDK_DISABLED", "perhaps", `OTEL_SDK_DISABLED="perhaps": want one of true, false`},
@@ -61,12 +62,12 @@ func TestBadEnvironment(t *testing.T) {
 // All that is wrong is told at once, and options are checked as variables are.
 func TestBadOptions(t *testing.T) {
 	t.Setenv("REDIAL_SPAN_RATE", "fast")
-	_, err := agent.Start(t.Context(), agent.WithListen("here"), agent.WithJournalSize(1), agent.WithSpanRate(math.Inf(1)), nil,
+	_, err := agent.Start(t.Context(), agent.WithListen("here"), agent.WithJournalSize(1), agent.WithSpanRate(math.Inf(1)), agent.WithMaxTargets(-1), nil,
 		agent.WithOTLP(otlp.WithProtocol("carrier pigeon")))
 	if err == nil {
 		t.Fatal("nothing is said")
 	}
-	for _, want := range []string{`REDIAL_SPAN_RATE="fast"`, `WithListen="here"`, `WithJournalSize="1"`, `WithSpanRate="+Inf"`} {
+	for _, want := range []string{`REDIAL_SPAN_RATE="fast"`, `WithListen="here"`, `WithJournalSize="1"`, `WithSpanRate="+Inf"`, `WithMaxTargets="-1"`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: want %s in it", err, want)
 		}

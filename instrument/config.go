@@ -22,11 +22,17 @@ type config struct {
 	backoff        backoff.Config
 	withoutGRPC    bool
 	spanRate       float64
+	maxTargets     int
 	tcpEvery       time.Duration
 }
 
-// DefaultSpanRate is the limit on spans without [WithSpanRate]: enough for whoever reads traces.
-const DefaultSpanRate = 20
+const (
+	// DefaultSpanRate is the limit on spans without [WithSpanRate]: enough for whoever reads traces.
+	DefaultSpanRate = 20
+	// DefaultMaxTargets is the limit on targets without [WithMaxTargets]: more than most processes dial, and few enough
+	// that the OpenTelemetry SDK's own limit, 2000 series of an instrument, is not reached by what commonly happens.
+	DefaultMaxTargets = 200
+)
 
 func newConfig(opts []Option) config {
 	c := config{
@@ -35,6 +41,7 @@ func newConfig(opts []Option) config {
 		keepTarget:     func(string) bool { return true },
 		backoff:        backoff.DefaultConfig,
 		spanRate:       DefaultSpanRate,
+		maxTargets:     DefaultMaxTargets,
 	}
 	for _, o := range opts {
 		if o != nil {
@@ -65,14 +72,27 @@ func WithMeterProvider(p metric.MeterProvider) Option {
 }
 
 // WithTargetFilter sets which targets are told by name: where keep returns false, the attribute grpc.target is
-// "other". Every target is a set of time series, so use it where a process dials targets of unbounded number. The
-// default, which nil stands for, keeps all. The argument is the canonical target of gRFC A66 ("dns:///host:port"),
+// "other". Use it where a process dials targets of unbounded number, so that those which matter have their names before
+// the limit of [WithMaxTargets] is reached. The default, which nil stands for, keeps all. The argument is the canonical target of gRFC A66 ("dns:///host:port"),
 // and for gRPC's own instruments (gRFC A94) the target as it was dialed. keep must not block, and may be called from
 // any goroutine.
 func WithTargetFilter(keep func(target string) bool) Option {
 	return func(c *config) {
 		if keep != nil {
 			c.keepTarget = keep
+		}
+	}
+}
+
+// WithMaxTargets limits how many targets are told by name, of those that [WithTargetFilter] keeps. Every target is a set of
+// time series, which stay as long as the handler lives, and so does the name; the targets that come when all names are
+// given are "other", and their channels are counted by redial.targets.overflowed. gRPC's own instruments (gRFC A94), which
+// name targets as they were dialed, have as many names besides. Zero stands for no limit, a negative number for the
+// default, [DefaultMaxTargets].
+func WithMaxTargets(n int) Option {
+	return func(c *config) {
+		if n >= 0 {
+			c.maxTargets = n
 		}
 	}
 }
@@ -117,14 +137,6 @@ func WithSpanRate(perSecond float64) Option {
 // through gRPC's own OpenTelemetry plugin.
 func WithoutGRPCMetrics() Option {
 	return func(c *config) { c.withoutGRPC = true }
-}
-
-// target returns what is told of a target.
-func (c *config) target(canonical string) string {
-	if c.keepTarget(canonical) {
-		return canonical
-	}
-	return "other"
 }
 
 // lateNews is the part of a backoff that may have passed when the failure before it is told.

@@ -39,6 +39,7 @@ type Handler struct {
 	estats.UnimplementedMetricsRecorder
 
 	cfg      config
+	targets  *targets // By their canonical names.
 	observer *hooks.Observer
 	queue    *queue.Queue
 	spans    *spans.Sink
@@ -57,10 +58,11 @@ func DialOption(opts ...Option) grpc.DialOption {
 // NewHandler returns a handler for grpc.WithStatsHandler. What goes wrong in redial itself, now or later, is told to
 // otel.Handle and to nobody else.
 func NewHandler(opts ...Option) *Handler {
-	h := &Handler{cfg: newConfig(opts)}
+	cfg := newConfig(opts)
+	h := &Handler{cfg: cfg, targets: newTargets(cfg)}
 	h.queue = queue.New(queueSize, h.handle, func() { h.metrics.Dropped("queue", 1) }, otel.Handle)
 	h.observer = hooks.NewObserver(hooks.Config{
-		Target:       h.cfg.target,
+		Target:       h.target,
 		Backoff:      h.cfg.shortestBackoff,
 		Emit:         h.emit,
 		Refused:      func(e event.RPCRefused) { h.spans.Refused(e) },
@@ -86,11 +88,20 @@ func NewHandler(opts ...Option) *Handler {
 		}
 	}
 	if !h.cfg.withoutGRPC {
-		if h.passed, err = metrics.NewPassed(meter, h.cfg.target); err != nil {
+		if h.passed, err = metrics.NewPassed(meter, newTargets(cfg).name); err != nil {
 			otel.Handle(err)
 		}
 	}
 	return h
+}
+
+// target returns what is told of the target of a new channel.
+func (h *Handler) target(canonical string) string {
+	name, overflow := h.targets.name(canonical)
+	if overflow {
+		h.metrics.TargetOverflowed()
+	}
+	return name
 }
 
 // emit takes an event from the hooks.

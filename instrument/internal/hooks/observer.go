@@ -30,7 +30,7 @@ import (
 // Config says where an [Observer]'s findings go. All functions may be called from any goroutine, under locks of
 // gRPC: they must not block.
 type Config struct {
-	// Target maps a channel's canonical target to the one that is told.
+	// Target maps the canonical target of a new channel to the one that is told.
 	Target func(canonical string) string
 	// Backoff returns the shortest wait that gRPC's backoff takes after so many failures in a row.
 	Backoff func(failures int) time.Duration
@@ -85,7 +85,7 @@ func NewObserver(cfg Config) *Observer {
 	}
 }
 
-// channel returns the record of the channel with this recorder. The target may be empty where it is known already.
+// channel returns the record of the channel with this recorder and canonical target.
 func (o *Observer) channel(recorder estats.MetricsRecorder, target string) *channel {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -235,7 +235,7 @@ func (c *channel) identify(opts balancer.BuildOptions) {
 	c.do(func(at time.Time) {
 		if !c.zed.known() {
 			c.zed = readChannelz(opts.ChannelzParent)
-			c.life.Identify(c.zed.id, c.observer.cfg.Target(opts.Target.String()))
+			c.life.Identify(c.zed.id)
 			c.poll(at)
 		}
 		c.release()

@@ -63,8 +63,8 @@ func NewChannel(cfg Config) *Channel {
 	}
 }
 
-// Identify tells the channel's channelz id and canonical target once they are known.
-func (c *Channel) Identify(id int64, target string) { c.cfg.ID, c.cfg.Target = id, target }
+// Identify tells the channel's channelz id once it is known.
+func (c *Channel) Identify(id int64) { c.cfg.ID = id }
 
 // Target returns the canonical target that is told.
 func (c *Channel) Target() string { return c.cfg.Target }

@@ -18,7 +18,7 @@ import (
 type Sink struct {
 	connect, attempt, phase, backoff, transport, pickWait, resolve metric.Float64Histogram
 
-	interrupted, unavailable, unattributed, dropped, suppressed metric.Int64Counter
+	interrupted, unavailable, unattributed, overflowed, dropped, suppressed metric.Int64Counter
 
 	addresses metric.Int64Gauge
 	gauges    *gauges
@@ -40,6 +40,7 @@ func New(meter metric.Meter, refresh func()) (*Sink, error) {
 		interrupted:  m.counter(signal.InterruptedRPCs, "{rpc}", "RPCs that died with their transport."),
 		unavailable:  m.counter(signal.UnavailableRPCs, "{rpc}", "RPCs that failed because no subchannel was READY."),
 		unattributed: m.counter(signal.Unattributed, "{transport}", "Connections that belong to no observed subchannel: redial is not attached to their policy."),
+		overflowed:   m.counter(signal.TargetsOverflowed, "{channel}", "Channels whose target is told as other, since there are too many targets."),
 		dropped:      m.counter(signal.EventsDropped, "{event}", "Events that were lost on their way to or in a sink, since it had no room or could not deliver."),
 		suppressed:   m.counter(signal.SpansSuppressed, "{span}", "Root spans that were left out since their target has too many."),
 		addresses:    m.gauge(signal.ResolveAddresses, "{address}", "Addresses in the newest answer of the name resolver."),
@@ -63,6 +64,9 @@ func (s *Sink) Dropped(sink string, n int64) {
 func (s *Sink) Suppressed(sink string) {
 	s.suppressed.Add(context.Background(), 1, metric.WithAttributes(signal.SinkName.String(sink)))
 }
+
+// TargetOverflowed counts a channel whose target is not told by name, since there are too many.
+func (s *Sink) TargetOverflowed() { s.overflowed.Add(context.Background(), 1) }
 
 // Unattributed counts a connection that belongs to no subchannel known.
 func (s *Sink) Unattributed() { s.unattributed.Add(context.Background(), 1) }

@@ -16,11 +16,11 @@ import (
 type Passed struct {
 	counts  map[string]metric.Int64Counter
 	upDowns map[string]metric.Int64UpDownCounter
-	target  func(string) string
+	target  func(string) (name string, overflow bool)
 }
 
 // NewPassed makes the instruments that gRPC registered. The label grpc.target passes through target.
-func NewPassed(meter metric.Meter, target func(string) string) (*Passed, error) {
+func NewPassed(meter metric.Meter, target func(string) (name string, overflow bool)) (*Passed, error) {
 	p := &Passed{counts: map[string]metric.Int64Counter{}, upDowns: map[string]metric.Int64UpDownCounter{}, target: target}
 	m := maker{meter: meter}
 	for _, name := range signal.GRPC {
@@ -67,7 +67,7 @@ func (p *Passed) attributes(d *estats.MetricDescriptor, labels []string) []attri
 		value := labels[i]
 		switch key {
 		case string(signal.Target):
-			value = p.target(value)
+			value, _ = p.target(value)
 		case string(signal.DisconnectError):
 			value = failure.KnownDisconnect(value)
 		}

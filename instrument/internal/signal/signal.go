@@ -77,6 +77,7 @@ const (
 	ResolveAddresses  = "redial.resolve.addresses"
 	EventsDropped     = "redial.events.dropped"
 	SpansSuppressed   = "redial.spans.suppressed"
+	TargetsOverflowed = "redial.targets.overflowed"
 )
 
 // GRPC are the instruments of gRFC A94, which are passed on.

@@ -2,18 +2,14 @@ package spans
 
 import "time"
 
-const (
-	// burst is for how many seconds' worth of spans a target that was quiet has credit.
-	burst = 10
-	// maxTargets bounds the targets that have a limit of their own; all others share one.
-	maxTargets = 1024
-)
+// burst is for how many seconds' worth of spans a target that was quiet has credit.
+const burst = 10
 
-// limit is a token bucket for each target, on the rate of root spans. It goes by the events' own times.
+// limit is a token bucket for each target, on the rate of root spans. It goes by the events' own times. The targets are
+// as many as are told by name.
 type limit struct {
 	perSecond float64 // Zero stands for no limit.
 	buckets   map[string]*bucket
-	others    bucket
 }
 
 type bucket struct {
@@ -31,16 +27,9 @@ func (l *limit) take(target string, at time.Time) bool {
 		return true
 	}
 	b, ok := l.buckets[target]
-	switch {
-	case ok:
-	case len(l.buckets) < maxTargets:
-		b = &bucket{}
+	if !ok {
+		b = &bucket{tokens: l.perSecond * burst, filled: at}
 		l.buckets[target] = b
-	default:
-		b = &l.others
-	}
-	if b.filled.IsZero() {
-		b.tokens, b.filled = l.perSecond*burst, at
 	}
 	if passed := at.Sub(b.filled); passed > 0 {
 		b.tokens, b.filled = min(b.tokens+passed.Seconds()*l.perSecond, l.perSecond*burst), at

@@ -1,7 +1,6 @@
 package spans
 
 import (
-	"fmt"
 	"testing"
 	"time"
 )
@@ -44,19 +43,5 @@ func TestNoLimit(t *testing.T) {
 		if !l.take("a", time.Unix(1, 0)) {
 			t.Fatal("a span was left out")
 		}
-	}
-}
-
-// Targets of unbounded number have no limits of unbounded number: those that came late share one.
-func TestLimitOfManyTargets(t *testing.T) {
-	l := newLimit(1)
-	n := 0
-	for i := range 10_000 {
-		if l.take(fmt.Sprint(i), time.Unix(1, 0)) {
-			n++
-		}
-	}
-	if want := maxTargets + burst; n != want || len(l.buckets) != maxTargets {
-		t.Errorf("%d spans of 10 000 targets, want %d; %d limits, want %d", n, want, len(l.buckets), maxTargets)
 	}
 }
