@@ -306,39 +306,44 @@ func (s *scene) renderMetrics() string {
 // collect returns the value of every series; those that only differ in what is not shown become one.
 func (s *scene) collect() map[string]int64 {
 	s.t.Helper()
+	series := map[string]int64{}
+	s.eachSeries(func(name string, of attribute.Set, value int64) {
+		series[strings.Join(append([]string{name}, s.renderAttributes(of.ToSlice())...), " ")] += value
+	})
+	return series
+}
+
+// eachSeries calls a function with each time series and its value; that of a histogram is its count.
+func (s *scene) eachSeries(call func(name string, of attribute.Set, value int64)) {
+	s.t.Helper()
 	var rm metricdata.ResourceMetrics
 	if err := s.metrics.Collect(context.Background(), &rm); err != nil {
 		s.t.Fatal(err)
 	}
-	series := map[string]int64{}
 	for _, scope := range rm.ScopeMetrics {
 		for _, m := range scope.Metrics {
-			add := func(kvs attribute.Set, value int64) {
-				series[strings.Join(append([]string{m.Name}, s.renderAttributes(kvs.ToSlice())...), " ")] += value
-			}
 			switch data := m.Data.(type) {
 			case metricdata.Histogram[float64]:
 				for _, p := range data.DataPoints {
-					add(p.Attributes, int64(p.Count))
+					call(m.Name, p.Attributes, int64(p.Count))
 				}
 			case metricdata.Histogram[int64]:
 				for _, p := range data.DataPoints {
-					add(p.Attributes, int64(p.Count))
+					call(m.Name, p.Attributes, int64(p.Count))
 				}
 			case metricdata.Sum[int64]:
 				for _, p := range data.DataPoints {
-					add(p.Attributes, p.Value)
+					call(m.Name, p.Attributes, p.Value)
 				}
 			case metricdata.Gauge[int64]:
 				for _, p := range data.DataPoints {
-					add(p.Attributes, p.Value)
+					call(m.Name, p.Attributes, p.Value)
 				}
 			default:
 				s.t.Errorf("%s: unexpected %T", m.Name, data)
 			}
 		}
 	}
-	return series
 }
 
 func typeName(v any) string { return strings.TrimPrefix(fmt.Sprintf("%T", v), "event.") }

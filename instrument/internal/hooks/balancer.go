@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/resolver"
 
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
@@ -61,7 +62,7 @@ func (o *Observer) observe(cc balancer.ClientConn, opts balancer.BuildOptions, o
 	defer o.recovered()
 	ch := o.channel(cc.MetricsRecorder(), opts.Target.String())
 	ch.identify(opts)
-	made := &policy{ClientConn: cc, observer: o, channel: ch, opts: opts}
+	made := &policy{ClientConn: cc, observer: o, channel: ch, dialCreds: opts.DialCreds, credsBundle: opts.CredsBundle}
 	ch.do(func(time.Time) {
 		made.life = open(ch.life)
 		ch.policies = append(ch.policies, made)
@@ -77,14 +78,15 @@ type policy struct {
 	balancer.ClientConn
 	observer *Observer
 	channel  *channel
-	opts     balancer.BuildOptions
 	life     *lifecycle.Policy
+	// The channel's credentials: one of them is set.
+	dialCreds   credentials.TransportCredentials
+	credsBundle credentials.Bundle
 
-	subConns sync.Map // balancer.SubConn -> *subConn
-
-	mu     sync.Mutex // Guards what follows.
-	failed bool
-	closed bool
+	mu       sync.Mutex // Guards what follows.
+	failed   bool
+	closed   bool
+	subConns []*subConn // Those that are not shut down.
 }
 
 // NewSubConn implements [balancer.ClientConn].
@@ -138,6 +140,10 @@ func (p *policy) close() {
 	p.setFailed(false)
 	p.mu.Lock()
 	p.closed = true
+	for _, s := range p.subConns { // They may never say SHUTDOWN.
+		p.observer.subConns.Delete(s.sc)
+	}
+	p.subConns = nil
 	p.mu.Unlock()
 	p.channel.do(func(at time.Time) {
 		ch := p.channel
@@ -148,8 +154,31 @@ func (p *policy) close() {
 	p.observer.forgetIfFinished(p.channel)
 }
 
+func (p *policy) keep(s *subConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.subConns = append(p.subConns, s)
+	p.observer.subConns.Store(s.sc, s)
+}
+
+func (p *policy) forget(s *subConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.subConns = slices.DeleteFunc(p.subConns, func(other *subConn) bool { return other == s })
+	p.observer.subConns.Delete(s.sc)
+}
+
+func (p *policy) all() []*subConn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.subConns)
+}
+
 func (p *policy) find(sc balancer.SubConn) *subConn {
-	if s, ok := p.subConns.Load(sc); ok {
+	if s, ok := p.observer.subConns.Load(sc); ok {
 		return s.(*subConn)
 	}
 	return nil

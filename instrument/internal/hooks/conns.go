@@ -93,17 +93,16 @@ func (c *conns) drop(s *subConn) {
 }
 
 // board lets RPCs and losses find their transport.
-func (c *conns) board(f *flight, local net.Addr, connector uint64) {
-	f.local, f.connector = local, connector
+func (c *conns) board(f *flight) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.flights == nil {
 		c.flights, c.byConnector = map[net.Addr]*flight{}, map[uint64]*flight{}
 	}
-	if identifies(local) {
-		c.flights[local] = f
+	if identifies(f.local) {
+		c.flights[f.local] = f
 	}
-	c.byConnector[connector] = f
+	c.byConnector[f.connector] = f
 }
 
 // connected returns the transport that one of the goroutines connected.

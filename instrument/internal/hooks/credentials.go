@@ -19,9 +19,9 @@ import (
 func (s *subConn) hookCredentials(opts *balancer.NewSubConnOptions) {
 	bundle := opts.CredsBundle
 	if bundle == nil {
-		bundle = s.policy.opts.CredsBundle
+		bundle = s.policy.credsBundle
 	}
-	transport := s.policy.opts.DialCreds
+	transport := s.policy.dialCreds
 	if bundle != nil {
 		if own := bundle.TransportCredentials(); own != nil {
 			transport = own

@@ -53,8 +53,9 @@ type Config struct {
 
 // Observer observes all the channels that were given one handler.
 type Observer struct {
-	cfg    Config
-	closed atomic.Bool
+	cfg      Config
+	machines lifecycle.Config
+	closed   atomic.Bool
 
 	mu       sync.Mutex
 	channels map[any]*channel // By the channel's metrics recorder, which its balancers and resolvers share.
@@ -63,6 +64,8 @@ type Observer struct {
 	// dialing: somebody has the dialer that tells of each address, which finds its subchannel among the attributes of the
 	// address. Without it addresses stay as they are.
 	dialing atomic.Bool
+
+	subConns sync.Map // balancer.SubConn -> *subConn
 
 	conns   conns
 	waits   waits
@@ -81,6 +84,9 @@ var ids atomic.Uint64
 func NewObserver(cfg Config) *Observer {
 	return &Observer{
 		cfg: cfg, channels: map[any]*channel{}, sweepAt: firstSweep,
+		machines: lifecycle.Config{
+			NextID: func() event.ID { return event.ID(ids.Add(1)) }, Emit: cfg.Emit, Backoff: cfg.Backoff,
+		},
 		sampler: sampler{interval: cfg.SampleEvery, tell: cfg.Sampled},
 	}
 }
@@ -98,12 +104,7 @@ func (o *Observer) channel(recorder estats.MetricsRecorder, target string) *chan
 	}
 	o.sweep()
 	c := &channel{observer: o, key: key}
-	c.life = lifecycle.NewChannel(lifecycle.Config{
-		Target:  o.cfg.Target(target),
-		NextID:  func() event.ID { return event.ID(ids.Add(1)) },
-		Emit:    o.cfg.Emit,
-		Backoff: o.cfg.Backoff,
-	})
+	c.life = lifecycle.NewChannel(&o.machines, o.cfg.Target(target))
 	o.channels[key] = c
 	return c
 }

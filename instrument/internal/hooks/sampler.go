@@ -80,13 +80,11 @@ func (s *sampler) leaving(p *policy, stay ...string) {
 	}
 	var all []*flight
 	p.channel.do(func(time.Time) {
-		p.subConns.Range(func(_, sub any) bool {
-			c := sub.(*subConn)
+		for _, c := range p.all() {
 			if f := c.flight.Load(); f != nil && f.probe != nil && !slices.Contains(stay, c.life.Address()) {
 				all = append(all, f)
 			}
-			return true
-		})
+		}
 	})
 	for _, f := range all {
 		s.sample(f)

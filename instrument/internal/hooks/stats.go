@@ -14,14 +14,6 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/failure"
 )
 
-// conn is what the context of a connection carries.
-type conn struct {
-	owner  *subConn
-	raw    net.Conn
-	local  net.Addr
-	flight *flight
-}
-
 type connKey struct{ observer *Observer }
 
 // TagConn finds out whose the connection is.
@@ -31,7 +23,7 @@ func (o *Observer) TagConn(ctx context.Context, info *stats.ConnTagInfo) context
 	}
 	defer o.recovered()
 	owner, raw := o.conns.take(info.LocalAddr)
-	return context.WithValue(ctx, connKey{o}, &conn{owner: owner, raw: raw, local: info.LocalAddr})
+	return context.WithValue(ctx, connKey{o}, &flight{owner: owner, local: info.LocalAddr, probe: probeOf(raw)})
 }
 
 // HandleConn tells of a connection's begin and end.
@@ -40,46 +32,20 @@ func (o *Observer) HandleConn(ctx context.Context, s stats.ConnStats) {
 		return
 	}
 	defer o.recovered()
-	c, ok := ctx.Value(connKey{o}).(*conn)
+	f, ok := ctx.Value(connKey{o}).(*flight)
 	if !ok {
 		return
 	}
 	switch s.(type) {
 	case *stats.ConnBegin:
-		o.begin(c)
+		if f.owner == nil {
+			o.cfg.Unattributed()
+			return
+		}
+		f.begin()
 	case *stats.ConnEnd:
-		o.end(c)
+		f.end()
 	}
-}
-
-func (o *Observer) begin(c *conn) {
-	if c.owner == nil {
-		o.cfg.Unattributed()
-		return
-	}
-	s, probe := c.owner, probeOf(c.raw)
-	s.do(func(at time.Time) {
-		c.flight = newFlight(s.policy.channel, s.life.ConnBegin(at, probe != nil), probe)
-		s.flight.Store(c.flight)
-	})
-	if c.flight != nil {
-		connector, _ := goroutines()
-		o.conns.board(c.flight, c.local, connector)
-		o.sampler.add(c.flight)
-	}
-}
-
-func (o *Observer) end(c *conn) {
-	if c.flight == nil {
-		return
-	}
-	var atLoss *event.TCP
-	c.flight.channel.do(func(at time.Time) {
-		c.flight.life.ConnEnd(at)
-		atLoss = c.flight.life.TCP()
-	})
-	o.sampler.remove(c.flight, atLoss)
-	c.flight.settle()
 }
 
 // TagRPC marks a wait-for-ready RPC where that will make a difference. It adds nothing to others.
@@ -142,15 +108,9 @@ func (o *Observer) Disconnected(word string) {
 		return
 	}
 	defer o.recovered()
-	f := o.conns.connected(goroutines())
-	if f == nil {
-		return // A health check failed, as a rule.
+	if f := o.conns.connected(goroutines()); f != nil { // It is none if a health check failed.
+		f.lose(word)
 	}
-	var tcp *event.TCP
-	if f.probe != nil {
-		tcp = f.probe()
-	}
-	f.channel.do(func(at time.Time) { f.life.Lose(at, word, tcp) })
 }
 
 // ExpectDials makes the channels that connect from now on tell [Observer.Dialing] of their subchannels.

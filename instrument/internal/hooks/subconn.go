@@ -68,7 +68,7 @@ func (s *subConn) made(sc balancer.SubConn, addrs []resolver.Address) {
 		s.sc = sc
 		s.life = s.policy.life.Add(at, channelzID(sc), addrs[0].Addr)
 	})
-	s.policy.subConns.Store(sc, s)
+	s.policy.keep(s)
 }
 
 var subConnID = regexp.MustCompile(`id:(\d+)`)
@@ -118,6 +118,6 @@ func (s *subConn) stateChange(state balancer.SubConnState) {
 		}
 	}
 	if to == event.Shutdown {
-		s.policy.subConns.Delete(s.sc)
+		s.policy.forget(s)
 	}
 }

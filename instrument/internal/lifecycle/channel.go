@@ -17,17 +17,14 @@
 package lifecycle
 
 import (
+	"slices"
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
 )
 
-// Config is what a [Channel] is made of.
+// Config is what [Channel]s share.
 type Config struct {
-	// Target is the channel's canonical target.
-	Target string
-	// ID is the channelz id, if it is known yet.
-	ID int64
 	// NextID returns an id that is unique in the process.
 	NextID func() event.ID
 	// Emit takes the events, in order.
@@ -39,35 +36,32 @@ type Config struct {
 
 // Channel is the machine of one ClientConn.
 type Channel struct {
-	cfg Config
+	cfg    *Config
+	target string
+	id     int64
 	// now is the latest time seen: inputs of different goroutines may arrive a little out of order, outputs not.
 	now        time.Time
 	state      event.State
 	stateSince time.Time
-	policies   map[*Policy]struct{}
+	policies   bag[*Policy]
+	leaving    bag[*Transport] // Those that are lost and whose record has not ended.
+	waits      map[*Wait]struct{}
+	addresses  []string // Of the resolver's last answer; nil if there was none.
 	// idled tells that the channel went idle and was not READY since: who connects now wakes it.
-	idled     bool
-	leaving   map[*Transport]struct{} // Those that are lost and whose record has not ended.
-	waits     map[*Wait]struct{}
-	addresses map[string]struct{}
-	closed    bool
+	idled  bool
+	closed bool
 }
 
-// NewChannel returns the machine of a channel in no state yet.
-func NewChannel(cfg Config) *Channel {
-	return &Channel{
-		cfg:      cfg,
-		policies: map[*Policy]struct{}{},
-		leaving:  map[*Transport]struct{}{},
-		waits:    map[*Wait]struct{}{},
-	}
+// NewChannel returns the machine of a channel in no state yet, with the target that is told of it.
+func NewChannel(cfg *Config, target string) *Channel {
+	return &Channel{cfg: cfg, target: target}
 }
 
 // Identify tells the channel's channelz id once it is known.
-func (c *Channel) Identify(id int64) { c.cfg.ID = id }
+func (c *Channel) Identify(id int64) { c.id = id }
 
-// Target returns the canonical target that is told.
-func (c *Channel) Target() string { return c.cfg.Target }
+// Target returns the target that is told.
+func (c *Channel) Target() string { return c.target }
 
 // SetState tells the channel's own state, which is that of its topmost policy or of idleness.
 func (c *Channel) SetState(at time.Time, s event.State) {
@@ -99,10 +93,10 @@ func (c *Channel) Interrupt(at time.Time) {
 	for w := range c.waits {
 		w.End(at, event.OutcomeInterrupted, nil)
 	}
-	for p := range c.policies {
+	for _, p := range slices.Clone(c.policies) {
 		p.end(at, ending{event.CauseUnknown, event.OutcomeInterrupted})
 	}
-	for t := range c.leaving {
+	for _, t := range slices.Clone(c.leaving) {
 		t.end(at, event.OutcomeInterrupted)
 	}
 	c.SetState(at, event.Shutdown)
@@ -125,7 +119,7 @@ func (c *Channel) advance(at time.Time) time.Time {
 }
 
 func (c *Channel) head(at time.Time) event.Head {
-	return event.Head{Time: c.advance(at), Target: c.cfg.Target, Channel: c.cfg.ID}
+	return event.Head{Time: c.advance(at), Target: c.target, Channel: c.id}
 }
 
 // ending says why something is taken down from this side, and what becomes of the connecting that goes on in it.

@@ -15,7 +15,7 @@ type Policy struct {
 	state event.State
 	// own is pick_first's only endpoint; nil for policies in which each subchannel is an endpoint of its own.
 	own       *endpoint
-	endpoints map[*endpoint]struct{}
+	endpoints bag[*endpoint]
 	closed    bool
 }
 
@@ -28,8 +28,8 @@ func (c *Channel) OpenPickFirst() *Policy {
 
 // OpenPolicy tells that a policy was made in which each subchannel is an endpoint.
 func (c *Channel) OpenPolicy() *Policy {
-	p := &Policy{ch: c, state: event.Idle, endpoints: map[*endpoint]struct{}{}}
-	c.policies[p] = struct{}{}
+	p := &Policy{ch: c, state: event.Idle}
+	c.policies.add(p)
 	return p
 }
 
@@ -73,7 +73,7 @@ func (p *Policy) Close(at time.Time, cause event.Cause) {
 // addresses away, or because another policy replaces it.
 func (p *Policy) CloseRemoved(at time.Time) {
 	cause := event.CauseLBPolicy
-	for e := range p.endpoints {
+	for _, e := range p.endpoints {
 		for _, s := range e.subchannels {
 			cause = p.ch.removalCause(s.address)
 		}
@@ -86,22 +86,23 @@ func (p *Policy) end(at time.Time, why ending) {
 		return
 	}
 	p.closed = true
-	for e := range p.endpoints {
+	for _, e := range p.endpoints {
 		e.end(at, why)
 	}
-	delete(p.ch.policies, p)
+	p.endpoints = nil
+	p.ch.policies.remove(p)
 }
 
 func (p *Policy) newEndpoint() *endpoint {
 	e := &endpoint{policy: p, id: p.ch.cfg.NextID(), woken: p.ch.idled}
-	p.endpoints[e] = struct{}{}
+	p.endpoints.add(e)
 	return e
 }
 
 // episode returns the one that an RPC waits for which the policy cannot place.
 func (p *Policy) episode() *episode {
 	var oldest *episode
-	for e := range p.endpoints {
+	for _, e := range p.endpoints {
 		if e.episode != nil && (oldest == nil || e.episode.id < oldest.id) {
 			oldest = e.episode
 		}
@@ -111,7 +112,7 @@ func (p *Policy) episode() *episode {
 
 // failed returns the endpoint whose last failure explains why the policy refuses an RPC.
 func (p *Policy) failed() (last *endpoint) {
-	for e := range p.endpoints {
+	for _, e := range p.endpoints {
 		if e.err != nil && (last == nil || e.failedAt.After(last.failedAt)) {
 			last = e
 		}
@@ -238,14 +239,4 @@ func (e *endpoint) end(at time.Time, why ending) {
 		e.subchannels[0].close(at, why)
 	}
 	e.endEpisode(at, why.outcome)
-	delete(e.policy.endpoints, e)
-}
-
-func (e *endpoint) remove(s *Subchannel) {
-	for i, have := range e.subchannels {
-		if have == s {
-			e.subchannels = append(e.subchannels[:i], e.subchannels[i+1:]...)
-			return
-		}
-	}
 }

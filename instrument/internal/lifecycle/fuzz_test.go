@@ -73,10 +73,11 @@ type player struct {
 func newPlayer(j *judge) *player {
 	var ids event.ID
 	p := &player{now: begin}
-	p.ch = NewChannel(Config{
-		Target: "fuzz", ID: 1, NextID: func() event.ID { ids++; return ids }, Emit: j.hear,
+	p.ch = NewChannel(&Config{
+		NextID: func() event.ID { ids++; return ids }, Emit: j.hear,
 		Backoff: func(int) time.Duration { return time.Millisecond },
-	})
+	}, "fuzz")
+	p.ch.Identify(1)
 	p.resolver = p.ch.OpenResolver()
 	return p
 }

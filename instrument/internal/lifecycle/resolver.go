@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"slices"
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
@@ -68,18 +69,13 @@ func (r *Resolver) emit(at time.Time, addresses int, outcome event.Outcome, err 
 }
 
 func (c *Channel) setAddresses(addresses []string) {
-	c.addresses = make(map[string]struct{}, len(addresses))
-	for _, a := range addresses {
-		c.addresses[a] = struct{}{}
-	}
+	c.addresses = append([]string{}, addresses...)
 }
 
 // removalCause says why a policy dropped an address while its channel lives on.
 func (c *Channel) removalCause(address string) event.Cause {
-	if c.addresses != nil {
-		if _, ok := c.addresses[address]; !ok {
-			return event.CauseAddressRemoved
-		}
+	if c.addresses != nil && !slices.Contains(c.addresses, address) {
+		return event.CauseAddressRemoved
 	}
 	return event.CauseLBPolicy
 }

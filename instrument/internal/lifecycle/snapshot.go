@@ -12,11 +12,11 @@ import (
 // Snapshot describes what the channel does now.
 func (c *Channel) Snapshot() snapshot.Channel {
 	s := snapshot.Channel{
-		ID: c.cfg.ID, Target: c.cfg.Target, State: c.state, Since: c.stateSince, Waiting: len(c.waits),
+		ID: c.id, Target: c.target, State: c.state, Since: c.stateSince, Waiting: len(c.waits),
 		Endpoints: []snapshot.Endpoint{},
 	}
-	for p := range c.policies {
-		for e := range p.endpoints {
+	for _, p := range c.policies {
+		for _, e := range p.endpoints {
 			s.Endpoints = append(s.Endpoints, e.snapshot())
 		}
 	}

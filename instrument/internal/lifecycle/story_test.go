@@ -64,13 +64,12 @@ func newMachine() *machine {
 		waits: map[string]*Wait{}, tcp: map[string]*event.TCP{},
 	}
 	var ids event.ID
-	m.ch = NewChannel(Config{
-		Target:  "dns:///service",
-		ID:      1,
+	m.ch = NewChannel(&Config{
 		NextID:  func() event.ID { ids++; return ids },
 		Emit:    func(e event.Event) { m.events = append(m.events, e) },
 		Backoff: func(int) time.Duration { return shortestBackoff },
-	})
+	}, "dns:///service")
+	m.ch.Identify(1)
 	m.resolver = m.ch.OpenResolver()
 	return m
 }

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
@@ -378,10 +379,14 @@ func (s *Subchannel) close(at time.Time, why ending) {
 	}
 	s.setState(at, event.Shutdown, nil)
 	e := s.endpoint
-	e.remove(s)
-	if e.policy.own == nil && !e.policy.closed {
+	e.subchannels = slices.DeleteFunc(e.subchannels, func(other *Subchannel) bool { return other == s })
+	p := e.policy
+	switch {
+	case p.closed:
+	case p.own == nil:
 		e.end(at, why)
-	} else if e.policy.state == event.TransientFailure && !e.policy.closed {
+		p.endpoints.remove(e)
+	case p.state == event.TransientFailure:
 		e.abandonIfEmpty(at)
 	}
 }

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,6 @@ type Transport struct {
 
 	ch      *Channel
 	sub     *Subchannel
-	head    event.Head
 	id      event.ID // Zero until READY.
 	address string
 	conn    event.Conn
@@ -66,7 +66,7 @@ func (s *Subchannel) discard() { s.transport = nil }
 // ready makes the connection a transport for RPCs.
 func (t *Transport) ready(at time.Time, s *Subchannel) {
 	head := s.head(at)
-	t.id, t.head, t.start, t.address = t.ch.cfg.NextID(), head, head.Time, s.address
+	t.id, t.start, t.address = t.ch.cfg.NextID(), head.Time, s.address
 	ready := event.TransportReady{Head: head, Transport: t.id, Address: t.address, Conn: t.conn}
 	if e := s.endpoint.episode; e != nil {
 		ready.Episode = e.id
@@ -111,7 +111,7 @@ func (t *Transport) goDown(at time.Time, cause event.Cause) {
 			t.cause, t.evidence.Disconnect = cause, failure.SubchannelShutdown
 		}
 	}
-	c.leaving[t] = struct{}{}
+	c.leaving.add(t)
 	if !t.gone && (t.cause != "" || t.evidence.GoAwayCode() != "") {
 		t.tellDraining(at)
 	}
@@ -125,7 +125,7 @@ func (t *Transport) tellDraining(at time.Time) {
 	}
 	t.told = true
 	t.sub.emit(event.TransportDraining{
-		Head: t.headAt(at), Transport: t.id, Cause: t.why(), DisconnectError: t.evidence.Disconnect, InFlight: n,
+		Head: t.sub.head(at), Transport: t.id, Cause: t.why(), DisconnectError: t.evidence.Disconnect, InFlight: n,
 	})
 }
 
@@ -160,7 +160,7 @@ func (t *Transport) Lost() (id event.ID, cause event.Cause, lost bool) {
 
 // Deadline returns when [Transport.Check] ends the transport at the latest, or zero if that is not known yet.
 func (t *Transport) Deadline() time.Time {
-	if _, leaving := t.ch.leaving[t]; !leaving || !t.gone {
+	if !t.gone || !slices.Contains(t.ch.leaving, t) {
 		return time.Time{}
 	}
 	return t.goneT.Add(Grace)
@@ -168,9 +168,8 @@ func (t *Transport) Deadline() time.Time {
 
 // Ended reports whether nothing more will be told of the transport.
 func (t *Transport) Ended() bool {
-	_, leaving := t.ch.leaving[t]
 	up := t.sub != nil && t.sub.transport == t
-	return t.gone && !up && !leaving
+	return t.gone && !up && !slices.Contains(t.ch.leaving, t)
 }
 
 // Check ends the record of a transport that is gone once its RPCs are done, or were given enough time.
@@ -183,11 +182,10 @@ func (t *Transport) Check(at time.Time) {
 
 func (t *Transport) end(at time.Time, o event.Outcome) {
 	c := t.ch
-	if _, open := c.leaving[t]; !open {
+	if !c.leaving.remove(t) {
 		return
 	}
-	delete(c.leaving, t)
-	head := t.headAt(at)
+	head := t.sub.head(at)
 	if t.goneT.IsZero() {
 		t.goneT = head.Time
 	}
@@ -208,12 +206,6 @@ func (t *Transport) why() event.Cause {
 		return t.cause
 	}
 	return t.evidence.Cause()
-}
-
-func (t *Transport) headAt(at time.Time) event.Head {
-	h := t.head
-	h.Time = t.ch.advance(at)
-	return h
 }
 
 func latest(a, b time.Time) time.Time {

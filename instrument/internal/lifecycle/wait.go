@@ -24,6 +24,9 @@ func (p *Policy) Wait(ctx context.Context, at time.Time, method string) *Wait {
 	if p.ch.closed {
 		return w
 	}
+	if p.ch.waits == nil {
+		p.ch.waits = map[*Wait]struct{}{}
+	}
 	p.ch.waits[w] = struct{}{}
 	if e := p.episode(); e != nil {
 		w.join(e)
@@ -44,6 +47,9 @@ func (w *Wait) End(at time.Time, o event.Outcome, err error) {
 		return
 	}
 	delete(ch.waits, w)
+	if len(ch.waits) == 0 {
+		ch.waits = nil // A map keeps the memory of all that were ever in it.
+	}
 	ch.emit(event.PickWaitEnded{
 		Head: ch.head(at), Context: w.ctx, Method: w.method, Episode: w.episode, Start: w.start, Outcome: o, Err: err,
 		ErrorType: waitFailure(o, err),

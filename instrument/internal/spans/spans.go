@@ -163,9 +163,8 @@ func (s *Sink) backoffEnded(e event.BackoffEnded) context.Context {
 }
 
 func (s *Sink) transportReady(e event.TransportReady) context.Context {
-	span := s.root(signal.Transport, e.Head, trace.WithTimestamp(e.Time), trace.WithLinks(s.spans.links(e.Episode)...),
-		trace.WithAttributes(serverAttributes(e.Address)...), trace.WithAttributes(connAttributes(e.Conn)...))
-	if span != nil {
+	span := s.root(signal.Transport, e.Head, trace.WithTimestamp(e.Time), trace.WithLinks(s.spans.links(e.Episode)...))
+	if span != nil { // Its attributes come with its end: it is kept in memory as long as the connection lives.
 		s.spans.start(e.Transport, span)
 	}
 	return with(span)
@@ -187,6 +186,8 @@ func (s *Sink) transportEnded(e event.TransportEnded) context.Context {
 	if span == nil {
 		return context.Background()
 	}
+	span.SetAttributes(serverAttributes(e.Address)...)
+	span.SetAttributes(connAttributes(e.Conn)...)
 	if e.Outcome == event.OutcomeInterrupted { // The transport lives on, unobserved.
 		span.SetAttributes(signal.Outcome.String(string(e.Outcome)))
 	} else {
