@@ -22,8 +22,12 @@ import (
 	"github.com/redial-dev/redial/instrument/snapshot"
 )
 
-// queueSize bounds the events that wait for the sinks: some 100 ms of a storm of 100 000 events per second.
-const queueSize = 1 << 14
+const (
+	// queueSize bounds the events that wait for the sinks: some 100 ms of a storm of 100 000 events per second.
+	queueSize = 1 << 14
+	// queueShare is the room in the queue that each subchannel brings along: all may be lost and connect again at once.
+	queueShare = 16
+)
 
 var (
 	_ stats.Handler          = (*Handler)(nil)
@@ -79,7 +83,7 @@ func NewHandler(opts ...Option) *Handler {
 	meter := h.cfg.meterProvider.Meter(ScopeName,
 		metric.WithInstrumentationVersion(Version), metric.WithSchemaURL(semconv.SchemaURL))
 	var err error
-	if h.metrics, err = metrics.New(meter, h.observer.Refresh); err != nil {
+	if h.metrics, err = metrics.New(meter, h.observer.Census); err != nil {
 		otel.Handle(err)
 	}
 	if h.cfg.tcpEvery > 0 {
@@ -106,7 +110,14 @@ func (h *Handler) target(canonical string) string {
 
 // emit takes an event from the hooks.
 func (h *Handler) emit(e event.Event) {
-	h.metrics.Count(e)
+	if s, ok := e.(event.SubchannelState); ok {
+		switch {
+		case s.From == "":
+			h.queue.Grow(queueShare)
+		case s.To == event.Shutdown:
+			h.queue.Grow(-queueShare)
+		}
+	}
 	h.queue.Add(e)
 }
 

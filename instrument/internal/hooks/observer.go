@@ -23,6 +23,7 @@ import (
 	estats "google.golang.org/grpc/experimental/stats"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/census"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 	"github.com/redial-dev/redial/instrument/snapshot"
 )
@@ -138,12 +139,14 @@ func (o *Observer) Snapshot() []snapshot.Channel {
 	return channels
 }
 
-// Refresh looks at the state of every channel, so that it is told even if nothing else happens to the channel.
-func (o *Observer) Refresh() {
+// Census counts what there is now. The state of every channel is looked at, and told even if nothing else happens to it.
+func (o *Observer) Census() census.Census {
+	now := census.Census{}
 	for _, c := range o.all() {
-		c.do(func(time.Time) {})
+		c.do(func(time.Time) { c.life.Count(now.Of(c.life.Target())) })
 		o.forgetIfFinished(c)
 	}
+	return now
 }
 
 func (o *Observer) all() []*channel {

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/census"
 )
 
 // Config is what [Channel]s share.
@@ -62,6 +63,21 @@ func (c *Channel) Identify(id int64) { c.id = id }
 
 // Target returns the target that is told.
 func (c *Channel) Target() string { return c.target }
+
+// Count adds the channel to what its target has.
+func (c *Channel) Count(to *census.Count) {
+	if c.state != "" && c.state != event.Shutdown {
+		to.Channels[c.state]++
+	}
+	for _, p := range c.policies {
+		for _, e := range p.endpoints {
+			for _, s := range e.subchannels {
+				to.Subchannels[s.state]++
+			}
+		}
+	}
+	to.Waiting += int64(len(c.waits))
+}
 
 // SetState tells the channel's own state, which is that of its topmost policy or of idleness.
 func (c *Channel) SetState(at time.Time, s event.State) {

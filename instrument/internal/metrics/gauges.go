@@ -8,60 +8,42 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/census"
 	"github.com/redial-dev/redial/instrument/internal/signal"
 )
 
-// gauges count what is there now. The counts are kept here and read at each collection: no lost event can make them
-// drift.
+// gauges tell what is there now. It is counted at each collection, so that hooks have nothing to count, and no lost event
+// can make them drift.
 type gauges struct {
 	registration metric.Registration
 
-	mu                             sync.Mutex
-	channels, subchannels, waiting tally
+	mu      sync.Mutex
+	targets map[string]struct{} // Those that have series, which stay.
 }
 
-// tally counts things by target and state. A count that falls to zero stays, so that its series does too.
-type tally map[place]int64
+// states are those in which a channel or subchannel is there.
+var states = []event.State{event.Idle, event.Connecting, event.Ready, event.TransientFailure}
 
-type place struct{ target, state string }
-
-// move takes one from one state to another; an empty state is nowhere.
-func (t tally) move(target string, from, to event.State) {
-	if from != "" && from != event.Shutdown {
-		t[place{target, string(from)}]--
-	}
-	if to != event.Shutdown {
-		t[place{target, string(to)}]++
-	}
-}
-
-func (g *gauges) count(e event.Event) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch e := e.(type) {
-	case event.ChannelState:
-		g.channels.move(e.Target, e.From, e.To)
-	case event.SubchannelState:
-		g.subchannels.move(e.Target, e.From, e.To)
-	case event.PickWaitStarted:
-		g.waiting[place{target: e.Target}]++
-	case event.PickWaitEnded:
-		g.waiting[place{target: e.Target}]--
-	}
-}
-
-func (m *maker) gauges(refresh func()) *gauges {
-	g := &gauges{channels: tally{}, subchannels: tally{}, waiting: tally{}}
+func (m *maker) gauges(count func() census.Census) *gauges {
+	g := &gauges{targets: map[string]struct{}{}}
 	channels := m.upDown(signal.Channels, "{channel}", "Channels by connectivity state.")
 	subchannels := m.upDown(signal.Subchannels, "{subchannel}", "Subchannels by connectivity state.")
 	waiting := m.upDown(signal.PickWaiting, "{rpc}", "RPCs that wait for a transport now.")
 	registration, err := m.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		refresh()
+		now := count()
+		for target := range now {
+			g.see(target)
+		}
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.channels.observe(o, channels, signal.ChannelState)
-		g.subchannels.observe(o, subchannels, signal.SubchannelState)
-		g.waiting.observe(o, waiting, "")
+		for target := range g.targets {
+			of := now.Of(target)
+			for _, s := range states {
+				o.ObserveInt64(channels, of.Channels[s], in(target, signal.ChannelState, s))
+				o.ObserveInt64(subchannels, of.Subchannels[s], in(target, signal.SubchannelState, s))
+			}
+			o.ObserveInt64(waiting, of.Waiting, metric.WithAttributes(signal.Target.String(target)))
+		}
 		return nil
 	}, channels, subchannels, waiting)
 	m.note(err)
@@ -69,14 +51,15 @@ func (m *maker) gauges(refresh func()) *gauges {
 	return g
 }
 
-func (t tally) observe(o metric.Observer, instrument metric.Int64Observable, state attribute.Key) {
-	for p, n := range t {
-		of := []attribute.KeyValue{signal.Target.String(p.target)}
-		if state != "" {
-			of = append(of, state.String(p.state))
-		}
-		o.ObserveInt64(instrument, n, metric.WithAttributes(of...))
-	}
+// see makes that a target has series, even if it is gone before the next collection.
+func (g *gauges) see(target string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.targets[target] = struct{}{}
+}
+
+func in(target string, key attribute.Key, s event.State) metric.ObserveOption {
+	return metric.WithAttributes(signal.Target.String(target), key.String(string(s)))
 }
 
 func (g *gauges) close() error {

@@ -10,6 +10,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/census"
 	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/signal"
 )
@@ -24,9 +25,9 @@ type Sink struct {
 	gauges    *gauges
 }
 
-// New makes the instruments. Before each collection it calls refresh. The instruments that could not be made do
+// New makes the instruments. At each collection it asks what there is now. The instruments that could not be made do
 // nothing, and are named by the error.
-func New(meter metric.Meter, refresh func()) (*Sink, error) {
+func New(meter metric.Meter, count func() census.Census) (*Sink, error) {
 	m := maker{meter: meter}
 	s := &Sink{
 		connect:   m.histogram(signal.ConnectDuration, "Duration of connection episodes, from the start or a loss until READY or given up.", outage),
@@ -45,15 +46,12 @@ func New(meter metric.Meter, refresh func()) (*Sink, error) {
 		suppressed:   m.counter(signal.SpansSuppressed, "{span}", "Root spans that were left out since their target has too many."),
 		addresses:    m.gauge(signal.ResolveAddresses, "{address}", "Addresses in the newest answer of the name resolver."),
 	}
-	s.gauges = m.gauges(refresh)
+	s.gauges = m.gauges(count)
 	return s, errors.Join(m.errs...)
 }
 
 // Close stops the observation of gauges.
 func (s *Sink) Close() error { return s.gauges.close() }
-
-// Count keeps the gauges. It is cheap and must see every event, so it is called where they arise.
-func (s *Sink) Count(e event.Event) { s.gauges.count(e) }
 
 // Dropped counts events that a sink was not told of, or lost.
 func (s *Sink) Dropped(sink string, n int64) {
@@ -75,6 +73,8 @@ func (s *Sink) Unattributed() { s.unattributed.Add(context.Background(), 1) }
 func (s *Sink) Handle(ctx context.Context, e event.Event) {
 	target := signal.Target.String(e.Header().Target)
 	switch e := e.(type) {
+	case event.ChannelState:
+		s.gauges.see(e.Target)
 	case event.ConnectEnded:
 		if e.Outcome == event.OutcomeContinued {
 			return // The episode goes on, and is measured as a whole.

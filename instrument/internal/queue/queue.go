@@ -6,66 +6,87 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
-	"sync"
+	"sync/atomic"
 
 	"github.com/redial-dev/redial/instrument/event"
 )
 
-// Queue is a bounded queue of events. Events are handled in the order in which they were added, one at a time.
+// Queue is a bounded queue of events. Events are handled one at a time, in the order in which they were added.
+//
+// It is a list without locks (Dmitry Vyukov's queue of many producers and one consumer): a hook is never put to sleep
+// behind another that lost its processor.
 type Queue struct {
 	handle  func(event.Event)
 	dropped func()
 	fault   func(error)
-	size    int
 
-	mu      sync.Mutex
-	events  []event.Event
-	running bool
-	idle    chan struct{} // Closed while no goroutine runs.
+	room    atomic.Int64 // How many more events there may be.
+	last    atomic.Pointer[node]
+	running atomic.Bool
+	first   *node // Handled already; what follows is not. It belongs to the goroutine that runs.
+}
+
+// node is an event, or the mark of somebody who waits for what was before.
+type node struct {
+	event event.Event
+	mark  chan struct{}
+	next  atomic.Pointer[node]
 }
 
 // New returns an empty queue for so many events. An event that finds the queue full is dropped. A panic of handle is
 // told to fault, and the next event handled.
-func New(size int, handle func(event.Event), dropped func(), fault func(error)) *Queue {
-	q := &Queue{handle: handle, dropped: dropped, fault: fault, size: size, idle: make(chan struct{})}
-	close(q.idle)
+func New(size int64, handle func(event.Event), dropped func(), fault func(error)) *Queue {
+	q := &Queue{handle: handle, dropped: dropped, fault: fault, first: &node{}}
+	q.room.Store(size)
+	q.last.Store(q.first)
 	return q
 }
 
+// Grow makes the queue's size larger, or smaller if n is negative.
+func (q *Queue) Grow(n int64) { q.room.Add(n) }
+
 // Add never blocks.
 func (q *Queue) Add(e event.Event) {
-	q.mu.Lock()
-	full := len(q.events) >= q.size
-	if !full {
-		q.events = append(q.events, e)
-		if !q.running {
-			q.running = true
-			q.idle = make(chan struct{})
-			go q.run(q.idle)
-		}
-	}
-	q.mu.Unlock()
-	if full {
+	if q.room.Add(-1) < 0 {
+		q.room.Add(1)
 		q.dropped()
+		return
+	}
+	q.push(&node{event: e})
+}
+
+func (q *Queue) push(n *node) {
+	q.last.Swap(n).next.Store(n)
+	if !q.running.Swap(true) {
+		go q.run()
 	}
 }
 
-func (q *Queue) run(idle chan struct{}) {
-	defer close(idle)
+func (q *Queue) run() {
 	for {
-		q.mu.Lock()
-		batch := q.events
-		q.events = nil
-		if len(batch) == 0 {
-			q.running = false
-			q.mu.Unlock()
+		for next := q.first.next.Load(); next != nil; next = q.first.next.Load() {
+			q.first = next
+			q.take(next)
+		}
+		first := q.first
+		q.running.Store(false)
+		// Whoever adds now sees that nobody runs, unless it was added before that.
+		if first.next.Load() == nil || q.running.Swap(true) {
 			return
 		}
-		q.mu.Unlock()
-		for _, e := range batch {
-			q.safely(e)
-		}
 	}
+}
+
+// take handles an event and lets go of it, since the node stays as the list's first.
+func (q *Queue) take(n *node) {
+	if n.mark != nil {
+		close(n.mark)
+		return
+	}
+	e := n.event
+	n.event = nil
+	q.room.Add(1)
+	q.safely(e)
 }
 
 func (q *Queue) safely(e event.Event) {
@@ -79,11 +100,10 @@ func (q *Queue) safely(e event.Event) {
 
 // Wait returns when every event that was added before is handled, or with the context's error.
 func (q *Queue) Wait(ctx context.Context) error {
-	q.mu.Lock()
-	idle := q.idle
-	q.mu.Unlock()
+	mark := make(chan struct{})
+	q.push(&node{mark: mark})
 	select {
-	case <-idle:
+	case <-mark:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

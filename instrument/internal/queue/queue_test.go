@@ -3,7 +3,9 @@ package queue
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -94,5 +96,63 @@ func TestPanic(t *testing.T) {
 	wait(t, q)
 	if len(told) != 1 || !strings.Contains(told[0].Error(), "a sink's fault") || handled != 1 {
 		t.Errorf("told %v, %d handled", told, handled)
+	}
+}
+
+// Many add at once: nothing is lost, what each adds stays in order, and at the end nobody runs.
+func TestManyAtOnce(t *testing.T) {
+	const producers, each = 16, 2000
+	next := map[int]int{} // By producer. The one that handles needs no lock.
+	q := New(producers*each, func(e event.Event) {
+		producer, n := number(e)/each, number(e)%each
+		if next[producer] != n {
+			t.Errorf("producer %d: event %d came where %d is next", producer, n, next[producer])
+		}
+		next[producer]++
+	}, func() { t.Error("dropped") }, func(err error) { t.Error(err) })
+	var adding sync.WaitGroup
+	for producer := range producers {
+		adding.Go(func() {
+			for n := range each {
+				q.Add(numbered(producer*each + n))
+				if n%100 == 0 {
+					runtime.Gosched() // So that the queue is empty now and then.
+				}
+			}
+		})
+	}
+	adding.Wait()
+	wait(t, q)
+	for producer := range producers {
+		if next[producer] != each {
+			t.Errorf("producer %d: %d events were handled, want %d", producer, next[producer], each)
+		}
+	}
+}
+
+// A queue that grows takes more, and as it shrinks no more than before.
+func TestGrow(t *testing.T) {
+	var dropped, handled atomic.Int64
+	entered, blocked := make(chan struct{}), make(chan struct{})
+	q := New(1, func(event.Event) {
+		if handled.Add(1) == 1 {
+			close(entered)
+			<-blocked
+		}
+	}, func() { dropped.Add(1) }, func(err error) { t.Error(err) })
+	q.Add(numbered(0))
+	<-entered
+	q.Grow(2)
+	for n := range 4 {
+		q.Add(numbered(n))
+	}
+	q.Grow(-2)
+	q.Add(numbered(0))
+	close(blocked)
+	wait(t, q)
+	q.Add(numbered(0))
+	wait(t, q)
+	if handled.Load() != 5 || dropped.Load() != 2 {
+		t.Errorf("%d events were handled and %d dropped, want 5 and 2", handled.Load(), dropped.Load())
 	}
 }
