@@ -147,6 +147,9 @@ func (a *Agent) running() bool {
 // DialOption returns the option that makes a channel observed. It may be given to any number of channels.
 func (a *Agent) DialOption() grpc.DialOption { return grpc.WithStatsHandler(a.handler) }
 
+// StatsHandler returns what [Agent.DialOption] gives to channels, for frameworks that take a stats.Handler.
+func (a *Agent) StatsHandler() *instrument.Handler { return a.handler }
+
 // NewClient is grpc.NewClient with [Agent.DialOption] before the other options.
 func (a *Agent) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return grpc.NewClient(target, a.with(opts)...)

@@ -10,16 +10,14 @@ import (
 // is the very net.Addr of the connection that came out of the handshake: two connections never share one, even if
 // they share their text as those of unix sockets do.
 type conns struct {
-	mu      sync.Mutex
-	waiting map[*subConn]shaken
-	byAddr  map[net.Addr]*subConn
-	// flights are the transports whose RPCs may still end, by the address that is their RPCs' peer.LocalAddr, and
-	// byConnector by the goroutine that connected them.
-	flights     map[net.Addr]*flight
-	byConnector map[uint64]*flight
+	// shaken are the connections whose handshake is done and of which gRPC did not tell yet: *subConn, and by net.Addr.
+	shaken, byAddr sync.Map
+	// flights are the transports whose RPCs may still end: *flight by the net.Addr that is their RPCs' peer.LocalAddr, and
+	// by the number of the goroutine that connected them.
+	flights, byConnector sync.Map
 }
 
-// shaken is a connection whose handshake is done and of which gRPC did not tell yet.
+// shaken is a connection whose handshake is done.
 type shaken struct {
 	local net.Addr
 	raw   net.Conn
@@ -29,14 +27,10 @@ type shaken struct {
 func (c *conns) shake(s *subConn, conn, raw net.Conn) {
 	c.forget(s)
 	local := conn.LocalAddr()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.waiting == nil {
-		c.waiting, c.byAddr = map[*subConn]shaken{}, map[net.Addr]*subConn{}
-	}
-	c.waiting[s] = shaken{local, raw}
+	s.shaken.Store(&shaken{local, raw})
+	c.shaken.Store(s, nil)
 	if identifies(local) {
-		c.byAddr[local] = s
+		c.byAddr.Store(local, s)
 	}
 }
 
@@ -47,99 +41,86 @@ func identifies(a net.Addr) bool {
 
 // take returns the subchannel of a connection, and the raw connection below it.
 func (c *conns) take(local net.Addr) (*subConn, net.Conn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	s := c.owner(local)
-	raw := c.waiting[s].raw
-	c.drop(s)
-	return s, raw
+	if s == nil {
+		return nil, nil
+	}
+	if conn := c.forget(s); conn != nil {
+		return s, conn.raw
+	}
+	return s, nil
 }
 
 func (c *conns) owner(local net.Addr) *subConn {
 	if identifies(local) {
-		if s, ok := c.byAddr[local]; ok {
-			return s
+		if s, ok := c.byAddr.Load(local); ok {
+			return s.(*subConn)
 		}
 	}
-	var only *subConn
-	for s, w := range c.waiting {
-		if w.local == nil || local == nil || w.local.String() != local.String() {
-			continue
+	var fit []*subConn
+	c.shaken.Range(func(key, _ any) bool {
+		s := key.(*subConn)
+		conn := s.shaken.Load()
+		if conn != nil && conn.local != nil && local != nil && conn.local.String() == local.String() {
+			fit = append(fit, s)
 		}
-		if only != nil {
-			return nil
-		}
-		only = s
+		return true
+	})
+	if len(fit) != 1 {
+		return nil
 	}
-	return only
+	return fit[0]
 }
 
-// forget drops what is known of a subchannel's connection that did not become a transport.
-func (c *conns) forget(s *subConn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.drop(s)
-}
-
-func (c *conns) drop(s *subConn) {
-	w, ok := c.waiting[s]
-	if !ok {
-		return
+// forget drops what is known of a subchannel's connection that did not become a transport, and returns it.
+func (c *conns) forget(s *subConn) *shaken {
+	conn := s.shaken.Swap(nil)
+	if conn == nil {
+		return nil
 	}
-	delete(c.waiting, s)
-	if identifies(w.local) && c.byAddr[w.local] == s {
-		delete(c.byAddr, w.local)
+	c.shaken.Delete(s)
+	if identifies(conn.local) {
+		c.byAddr.CompareAndDelete(conn.local, s)
 	}
+	return conn
 }
 
 // board lets RPCs and losses find their transport.
 func (c *conns) board(f *flight) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.flights == nil {
-		c.flights, c.byConnector = map[net.Addr]*flight{}, map[uint64]*flight{}
-	}
 	if identifies(f.local) {
-		c.flights[f.local] = f
+		c.flights.Store(f.local, f)
 	}
-	c.byConnector[f.connector] = f
+	c.byConnector.Store(f.connector, f)
 }
 
 // connected returns the transport that one of the goroutines connected.
 func (c *conns) connected(own, connector uint64) *flight {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if f, ok := c.byConnector[connector]; ok {
-		return f
+	for _, number := range []uint64{connector, own} {
+		if f, ok := c.byConnector.Load(number); ok {
+			return f.(*flight)
+		}
 	}
-	return c.byConnector[own]
+	return nil
 }
 
 func (c *conns) aboard(local net.Addr) *flight {
 	if !identifies(local) {
 		return nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.flights[local]
+	f, _ := c.flights.Load(local)
+	found, _ := f.(*flight)
+	return found
 }
 
 func (c *conns) leave(f *flight) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if identifies(f.local) {
-		delete(c.flights, f.local)
+		c.flights.CompareAndDelete(f.local, f)
 	}
-	if c.byConnector[f.connector] == f {
-		delete(c.byConnector, f.connector)
-	}
+	c.byConnector.CompareAndDelete(f.connector, f)
 }
 
 func (c *conns) clear() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	clear(c.waiting)
-	clear(c.byAddr)
-	clear(c.flights)
-	clear(c.byConnector)
+	for _, m := range []*sync.Map{&c.shaken, &c.byAddr, &c.flights, &c.byConnector} {
+		m.Clear()
+	}
 }

@@ -21,6 +21,8 @@ type subConn struct {
 	// sc and life are set before gRPC connects.
 	sc   balancer.SubConn
 	life *lifecycle.Subchannel
+	// shaken is the connection whose handshake is done and of which gRPC did not tell yet.
+	shaken atomic.Pointer[shaken]
 	// flight counts the RPCs on the transport that is up.
 	flight atomic.Pointer[flight]
 }

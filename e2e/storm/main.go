@@ -1,0 +1,268 @@
+// Storm lets thousands of subchannels flap, and reports what redial takes: of time, where its hooks hold gRPC, and of
+// memory, goroutines, spans and time series.
+//
+//	go -C e2e run ./storm
+//
+// Some are real channels, to a server in a process of its own that cuts their connections; the others are driven: their
+// callbacks are called as gRPC calls them, and nothing is connected. All sinks are there: the agent, with an SDK that
+// makes spans and drops them, Prometheus and the journal.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"net/http/httptest"
+	"os"
+	"runtime"
+	"runtime/metrics"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/redial-dev/redial/agent"
+	"github.com/redial-dev/redial/e2e/internal/child"
+	"github.com/redial-dev/redial/instrument"
+	"github.com/redial-dev/redial/instrument/event"
+)
+
+var (
+	length      = flag.Duration("for", time.Minute, "how long the storm lasts")
+	every       = flag.Duration("every", 10*time.Second, "how often a line tells of it meanwhile")
+	realOnes    = flag.Int("channels", 1000, "how many real channels there are")
+	subchannels = flag.Int("subchannels", 10_000, "how many subchannels there are, the real ones among them")
+	life        = flag.Duration("life", 5*time.Second, "how long a connection lasts on average")
+)
+
+// perChannel is how many subchannels a driven channel has.
+const perChannel = 8
+
+func main() {
+	flag.Parse()
+	run := storm
+	if child.Is() {
+		run = func() error { return child.Serve(func(l net.Listener) net.Listener { return shortLived{l} }) }
+	}
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "storm:", err)
+		os.Exit(1)
+	}
+}
+
+// stage is the agent and what counts beside it.
+type stage struct {
+	agent  *agent.Agent
+	clock  clock
+	events atomic.Int64
+	spans  spanCount
+}
+
+// spanCount is an exporter that counts.
+type spanCount struct{ n atomic.Int64 }
+
+func (s *spanCount) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
+	s.n.Add(int64(len(spans)))
+	return nil
+}
+
+func (s *spanCount) Shutdown(context.Context) error { return nil }
+
+func newStage() (*stage, error) {
+	s := &stage{clock: newClock(control, "new subchannel", "handshake", "connection begins", "connection ends", "loss", "state",
+		"real: connection tagged", "real: connection begins", "real: connection ends", "real: loss")}
+	count := event.SinkFunc(func(context.Context, event.Event) { s.events.Add(1) })
+	var err error
+	s.agent, err = agent.Start(context.Background(), agent.WithInstrument(instrument.WithSink(count)),
+		agent.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithBatcher(&s.spans))))
+	return s, err
+}
+
+func storm() error {
+	fmt.Printf("%s, %s/%s, %d CPUs\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0))
+	if err := throughput(); err != nil {
+		return err
+	}
+	s, err := newStage()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), *length)
+	defer cancel()
+	runtime.GC()
+	before := liveHeap()
+	wait, err := s.begin(ctx)
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	fmt.Println("| time | heap | goroutines of redial | file descriptors | events | dropped | spans | suppressed | series |")
+	fmt.Println("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+	for ctx.Err() == nil {
+		select {
+		case <-time.After(*every):
+			s.tell(time.Since(start))
+		case <-ctx.Done():
+		}
+	}
+	wait()
+	s.tell(time.Since(start))
+	fmt.Printf("\n%s\n", s.clock)
+	journal := s.agent.JournalStats()
+	fmt.Printf("The journal wrote %d events and keeps %.1f MiB, of %.1f at most.\n", journal.Written, mib(journal.Bytes), mib(journal.Size)*1.25)
+	if err := s.agent.Shutdown(context.Background()); err != nil {
+		return err
+	}
+	runtime.GC()
+	fmt.Printf("Live heap before: %.1f MiB; after all is closed: %.1f MiB, the journal included.\n", mib(before), mib(liveHeap()))
+	runtime.KeepAlive(s)
+	return nil
+}
+
+// begin lets it storm until the context is done.
+func (s *stage) begin(ctx context.Context) (wait func(), err error) {
+	address, stop, err := child.Start()
+	if err != nil {
+		return nil, err
+	}
+	var flapping sync.WaitGroup
+	for i := range (*subchannels - *realOnes) / perChannel {
+		all, err := drive(s.agent.StatsHandler(), s.clock, fmt.Sprint("driven:///", i), perChannel)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range all {
+			flapping.Go(func() {
+				rest(ctx, *life)
+				for ctx.Err() == nil {
+					d.flap(func() { rest(ctx, *life) })
+				}
+			})
+		}
+	}
+	called, err := channels(ctx, *realOnes, address, &timed{s.agent.StatsHandler(), s.clock})
+	return func() {
+		flapping.Wait()
+		called()
+		if err := stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "storm: the server:", err)
+		}
+	}, err
+}
+
+// tell prints a line of the table.
+func (s *stage) tell(since time.Duration) {
+	told := s.scrape()
+	fmt.Printf("| %v | %.1f MiB | %d | %d | %d | %.0f | %d | %.0f | %d |\n", since.Round(time.Second), mib(liveHeap()), goroutines(),
+		descriptors(), s.events.Load(), told.sum("redial_events_dropped_total"), s.spans.n.Load(),
+		told.sum("redial_spans_suppressed_total"), told.series())
+}
+
+// throughput measures what an event costs with all sinks, as fast as they take them.
+func throughput() error {
+	s, err := newStage()
+	if err != nil {
+		return err
+	}
+	const flaps = 20_000
+	all, err := drive(s.agent.StatsHandler(), s.clock, "driven:///throughput", 1)
+	if err != nil {
+		return err
+	}
+	begin := cpuTime()
+	for i := range int64(flaps) {
+		all[0].flap(func() {})
+		for s.events.Load() < (i-400)*eventsPerFlap { // So that the queue is never full.
+			runtime.Gosched()
+		}
+	}
+	if err := s.agent.Shutdown(context.Background()); err != nil {
+		return err
+	}
+	spent, n := cpuTime()-begin, s.events.Load()
+	if n < flaps*eventsPerFlap {
+		return fmt.Errorf("%d events of %d flaps, want %d of each", n, flaps, eventsPerFlap)
+	}
+	fmt.Printf("Throughput with all sinks: %.0f events a second and core (%v of CPU each, the driver's own included)\n\n",
+		float64(n)/spent.Seconds(), (spent / time.Duration(n)).Round(time.Nanosecond))
+	fmt.Printf("%s\n", s.clock)
+	return nil
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func mib[N int | uint64](bytes N) float64 { return float64(bytes) / (1 << 20) }
+
+// liveHeap returns what the last garbage collection found reachable.
+func liveHeap() uint64 {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	return live[0].Value.Uint64()
+}
+
+// goroutines counts those that redial started.
+func goroutines() (n int) {
+	records := make([]runtime.StackRecord, 2*runtime.NumGoroutine())
+	have, _ := runtime.GoroutineProfile(records)
+	for _, r := range records[:have] {
+		stack := r.Stack()
+		last, _ := runtime.CallersFrames(stack[max(0, len(stack)-2):]).Next() // Below is the runtime's own goexit.
+		if strings.Contains(last.Function, "redial/instrument") || strings.Contains(last.Function, "redial/agent") {
+			n++
+		}
+	}
+	return n
+}
+
+// descriptors counts the open ones.
+func descriptors() int {
+	open, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return -1
+	}
+	return len(open)
+}
+
+// exposition is what Prometheus would read.
+type exposition []string
+
+func (s *stage) scrape() exposition {
+	answer := httptest.NewRecorder()
+	s.agent.Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	return strings.Split(answer.Body.String(), "\n")
+}
+
+// sum adds up the values of a metric.
+func (e exposition) sum(name string) (total float64) {
+	for _, line := range e {
+		if strings.HasPrefix(line, name+"{") || strings.HasPrefix(line, name+" ") {
+			value, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
+			if err == nil {
+				total += value
+			}
+		}
+	}
+	return total
+}
+
+// series counts the time series of redial's own, a histogram as one.
+func (e exposition) series() (n int) {
+	for _, line := range e {
+		name, _, _ := strings.Cut(line, "{")
+		if strings.HasPrefix(name, "redial_") && !strings.HasSuffix(name, "_bucket") && !strings.HasSuffix(name, "_sum") {
+			n++
+		}
+	}
+	return n
+}
