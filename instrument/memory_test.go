@@ -117,7 +117,7 @@ func wait(t *testing.T, what string, holds func() bool) {
 // A subchannel that is READY and quiet takes no more memory than the docs say, and no goroutine; and when its channel is
 // closed nothing holds on to it.
 func TestMemoryOfSubchannels(t *testing.T) {
-	const rounds = 3
+	const rounds = 5
 	for name, open := range map[string]func(*crowd, stats.Handler) []*grpc.ClientConn{
 		"Channels": (*crowd).channels, "RoundRobin": (*crowd).roundRobin,
 	} {

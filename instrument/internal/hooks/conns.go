@@ -12,9 +12,6 @@ import (
 type conns struct {
 	// shaken are the connections whose handshake is done and of which gRPC did not tell yet: *subConn, and by net.Addr.
 	shaken, byAddr sync.Map
-	// flights are the transports whose RPCs may still end: *flight by the net.Addr that is their RPCs' peer.LocalAddr, and
-	// by the number of the goroutine that connected them.
-	flights, byConnector sync.Map
 }
 
 // shaken is a connection whose handshake is done.
@@ -85,42 +82,7 @@ func (c *conns) forget(s *subConn) *shaken {
 	return conn
 }
 
-// board lets RPCs and losses find their transport.
-func (c *conns) board(f *flight) {
-	if identifies(f.local) {
-		c.flights.Store(f.local, f)
-	}
-	c.byConnector.Store(f.connector, f)
-}
-
-// connected returns the transport that one of the goroutines connected.
-func (c *conns) connected(own, connector uint64) *flight {
-	for _, number := range []uint64{connector, own} {
-		if f, ok := c.byConnector.Load(number); ok {
-			return f.(*flight)
-		}
-	}
-	return nil
-}
-
-func (c *conns) aboard(local net.Addr) *flight {
-	if !identifies(local) {
-		return nil
-	}
-	f, _ := c.flights.Load(local)
-	found, _ := f.(*flight)
-	return found
-}
-
-func (c *conns) leave(f *flight) {
-	if identifies(f.local) {
-		c.flights.CompareAndDelete(f.local, f)
-	}
-	c.byConnector.CompareAndDelete(f.connector, f)
-}
-
 func (c *conns) clear() {
-	for _, m := range []*sync.Map{&c.shaken, &c.byAddr, &c.flights, &c.byConnector} {
-		m.Clear()
-	}
+	c.shaken.Clear()
+	c.byAddr.Clear()
 }

@@ -47,7 +47,7 @@ func (f *flight) begin() {
 	}
 	f.connector, _ = goroutines()
 	o := f.channel.observer
-	o.conns.board(f)
+	o.flights.board(f)
 	o.sampler.add(f)
 }
 
@@ -106,7 +106,7 @@ func (f *flight) settle() {
 	case ended:
 		// gRPC tells that an RPC is done first to its pick, which may complete the record, and then to the handler,
 		// which still asks for the cause.
-		time.AfterFunc(lifecycle.Grace, func() { f.channel.observer.conns.leave(f) })
+		time.AfterFunc(lifecycle.Grace, func() { f.channel.observer.flights.leave(f) })
 		f.channel.observer.forgetIfFinished(f.channel)
 	case !deadline.IsZero():
 		time.AfterFunc(time.Until(deadline), f.settle)

@@ -69,6 +69,7 @@ type Observer struct {
 	subConns sync.Map // balancer.SubConn -> *subConn
 
 	conns   conns
+	flights flights
 	waits   waits
 	sampler sampler
 	// failing counts the policies in TRANSIENT_FAILURE: only there a wait-for-ready RPC differs from others.
@@ -178,6 +179,7 @@ func (o *Observer) Close() {
 	}
 	o.waits.clear()
 	o.conns.clear()
+	o.flights.clear()
 	o.sampler.clear()
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -88,7 +88,7 @@ func (o *Observer) ended(ctx context.Context, err error) {
 	if !ok {
 		return
 	}
-	if f := o.conns.aboard(p.LocalAddr); f != nil {
+	if f := o.flights.aboard(p.LocalAddr); f != nil {
 		var (
 			id    event.ID
 			cause event.Cause
@@ -108,7 +108,7 @@ func (o *Observer) Disconnected(word string) {
 		return
 	}
 	defer o.recovered()
-	if f := o.conns.connected(goroutines()); f != nil { // It is none if a health check failed.
+	if f := o.flights.connected(goroutines()); f != nil { // It is none if a health check failed.
 		f.lose(word)
 	}
 }

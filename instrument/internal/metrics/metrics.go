@@ -4,6 +4,7 @@ package metrics
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -23,6 +24,9 @@ type Sink struct {
 
 	addresses metric.Int64Gauge
 	gauges    *gauges
+
+	attributes map[series]metric.MeasurementOption // Of Handle's goroutine.
+	bySink     sync.Map                            // The attributes of what sinks lost, by the sink's name.
 }
 
 // New makes the instruments. At each collection it asks what there is now. The instruments that could not be made do
@@ -30,6 +34,8 @@ type Sink struct {
 func New(meter metric.Meter, count func() census.Census) (*Sink, error) {
 	m := maker{meter: meter}
 	s := &Sink{
+		attributes: map[series]metric.MeasurementOption{},
+
 		connect:   m.histogram(signal.ConnectDuration, "Duration of connection episodes, from the start or a loss until READY or given up.", outage),
 		attempt:   m.histogram(signal.AttemptDuration, "Duration of connection attempts.", quick),
 		phase:     m.histogram(signal.PhaseDuration, "Duration of the phases of connection attempts.", quick),
@@ -54,13 +60,18 @@ func New(meter metric.Meter, count func() census.Census) (*Sink, error) {
 func (s *Sink) Close() error { return s.gauges.close() }
 
 // Dropped counts events that a sink was not told of, or lost.
-func (s *Sink) Dropped(sink string, n int64) {
-	s.dropped.Add(context.Background(), n, metric.WithAttributes(signal.SinkName.String(sink)))
-}
+func (s *Sink) Dropped(sink string, n int64) { s.dropped.Add(context.Background(), n, s.of(sink)) }
 
 // Suppressed counts a root span that a sink left out.
-func (s *Sink) Suppressed(sink string) {
-	s.suppressed.Add(context.Background(), 1, metric.WithAttributes(signal.SinkName.String(sink)))
+func (s *Sink) Suppressed(sink string) { s.suppressed.Add(context.Background(), 1, s.of(sink)) }
+
+func (s *Sink) of(sink string) metric.AddOption {
+	if made, ok := s.bySink.Load(sink); ok {
+		return made.(metric.AddOption)
+	}
+	made := metric.WithAttributeSet(attribute.NewSet(signal.SinkName.String(sink)))
+	s.bySink.Store(sink, made)
+	return made
 }
 
 // TargetOverflowed counts a channel whose target is not told by name, since there are too many.
@@ -69,66 +80,82 @@ func (s *Sink) TargetOverflowed() { s.overflowed.Add(context.Background(), 1) }
 // Unattributed counts a connection that belongs to no subchannel known.
 func (s *Sink) Unattributed() { s.unattributed.Add(context.Background(), 1) }
 
-// Handle records what an event measures. The context carries the span for exemplars.
+// Handle records what an event measures. The context carries the span for exemplars. It must be called by one goroutine
+// at a time.
 func (s *Sink) Handle(ctx context.Context, e event.Event) {
-	target := signal.Target.String(e.Header().Target)
+	target := e.Header().Target
 	switch e := e.(type) {
 	case event.ChannelState:
-		s.gauges.see(e.Target)
+		s.gauges.see(target)
 	case event.ConnectEnded:
 		if e.Outcome == event.OutcomeContinued {
 			return // The episode goes on, and is measured as a whole.
 		}
-		s.connect.Record(ctx, e.Time.Sub(e.Start).Seconds(), metric.WithAttributes(
-			target, signal.Trigger.String(string(e.Trigger)), outcome(e.Outcome)))
+		s.connect.Record(ctx, e.Time.Sub(e.Start).Seconds(), s.with(series{target: target, trigger: e.Trigger, outcome: e.Outcome}))
 	case event.AttemptEnded:
-		s.attempt.Record(ctx, e.Time.Sub(e.Start).Seconds(), metric.WithAttributes(append(
-			failed(string(e.Phase), e.ErrorType), target, outcome(e.Outcome))...))
+		s.attempt.Record(ctx, e.Time.Sub(e.Start).Seconds(),
+			s.with(series{target: target, outcome: e.Outcome, phase: e.Phase, errorType: e.ErrorType}))
 	case event.PhaseEnded:
-		s.phase.Record(ctx, e.Time.Sub(e.Start).Seconds(), metric.WithAttributes(append(
-			failed(string(e.Phase), e.ErrorType), target)...))
+		s.phase.Record(ctx, e.Time.Sub(e.Start).Seconds(), s.with(series{target: target, phase: e.Phase, errorType: e.ErrorType}))
 	case event.BackoffEnded:
-		s.backoff.Record(ctx, e.Time.Sub(e.Start).Seconds(), metric.WithAttributes(target, outcome(e.Outcome)))
+		s.backoff.Record(ctx, e.Time.Sub(e.Start).Seconds(), s.with(series{target: target, outcome: e.Outcome}))
 	case event.TransportEnded:
-		s.transportEnded(ctx, e, target)
+		s.transportEnded(ctx, e)
 	case event.PickWaitEnded:
-		s.pickWait.Record(ctx, e.Time.Sub(e.Start).Seconds(), metric.WithAttributes(target, outcome(e.Outcome)))
+		s.pickWait.Record(ctx, e.Time.Sub(e.Start).Seconds(), s.with(series{target: target, outcome: e.Outcome}))
 	case event.RPCRefused:
-		s.unavailable.Add(ctx, 1, metric.WithAttributes(append(failed("", e.ErrorType), target)...))
+		s.unavailable.Add(ctx, 1, s.with(series{target: target, errorType: e.ErrorType}))
 	case event.Resolved:
-		s.resolve.Record(ctx, e.Time.Sub(e.Start).Seconds(), metric.WithAttributes(target, outcome(e.Outcome)))
+		s.resolve.Record(ctx, e.Time.Sub(e.Start).Seconds(), s.with(series{target: target, outcome: e.Outcome}))
 		if e.Err == nil {
-			s.addresses.Record(ctx, int64(e.Addresses), metric.WithAttributes(target))
+			s.addresses.Record(ctx, int64(e.Addresses), s.with(series{target: target}))
 		}
 	}
 }
 
-func (s *Sink) transportEnded(ctx context.Context, e event.TransportEnded, target attribute.KeyValue) {
+func (s *Sink) transportEnded(ctx context.Context, e event.TransportEnded) {
 	if e.Outcome == event.OutcomeInterrupted {
 		return // It lives on, unobserved.
 	}
-	cause := signal.TeardownCause.String(string(e.Cause))
-	of := []attribute.KeyValue{target, cause}
-	if e.HTTP2ErrorCode != "" {
-		of = append(of, signal.HTTP2ErrorCode.String(failure.KnownCode(e.HTTP2ErrorCode)))
-	}
-	s.transport.Record(ctx, e.Gone.Sub(e.Start).Seconds(), metric.WithAttributes(of...))
+	of := series{target: e.Target, cause: e.Cause}
 	if e.Interrupted > 0 {
-		s.interrupted.Add(ctx, e.Interrupted, metric.WithAttributes(target, cause))
+		s.interrupted.Add(ctx, e.Interrupted, s.with(of))
 	}
+	if e.HTTP2ErrorCode != "" {
+		of.code = failure.KnownCode(e.HTTP2ErrorCode)
+	}
+	s.transport.Record(ctx, e.Gone.Sub(e.Start).Seconds(), s.with(of))
 }
 
-func outcome(o event.Outcome) attribute.KeyValue { return signal.Outcome.String(string(o)) }
+// series is what tells the series of an instrument apart. What is empty is no attribute.
+type series struct {
+	target    string
+	trigger   event.Trigger
+	outcome   event.Outcome
+	phase     event.Phase
+	errorType string
+	cause     event.Cause
+	code      string
+}
 
-// failed returns the attributes of a failure that are not empty.
-func failed(phase, errorType string) (kvs []attribute.KeyValue) {
-	if phase != "" {
-		kvs = append(kvs, signal.PhaseName.String(phase))
+// with returns the attributes of a series. They are made once: there are no more than series.
+func (s *Sink) with(of series) metric.MeasurementOption {
+	if made, ok := s.attributes[of]; ok {
+		return made
 	}
-	if errorType != "" {
-		kvs = append(kvs, semconv.ErrorTypeKey.String(errorType))
+	var kvs []attribute.KeyValue
+	for _, kv := range []attribute.KeyValue{
+		signal.Target.String(of.target), signal.Trigger.String(string(of.trigger)), signal.Outcome.String(string(of.outcome)),
+		signal.PhaseName.String(string(of.phase)), semconv.ErrorTypeKey.String(of.errorType),
+		signal.TeardownCause.String(string(of.cause)), signal.HTTP2ErrorCode.String(of.code),
+	} {
+		if kv.Value.AsString() != "" {
+			kvs = append(kvs, kv)
+		}
 	}
-	return kvs
+	made := metric.WithAttributeSet(attribute.NewSet(kvs...))
+	s.attributes[of] = made
+	return made
 }
 
 // maker makes instruments and collects the errors. The API returns an instrument that does nothing with an error.

@@ -4,6 +4,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -14,9 +15,15 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/signal"
 )
 
-// headAttributes are those of all spans.
-func headAttributes(h event.Head) []attribute.KeyValue {
-	kvs := []attribute.KeyValue{semconv.RPCSystemNameGRPC, signal.Target.String(h.Target)}
+// attributes are made for one span at a time, in one piece.
+type attributes []attribute.KeyValue
+
+// most is room for those that a span has at once.
+const most = 12
+
+// of begins with those of all spans.
+func of(h event.Head) attributes {
+	kvs := append(make(attributes, 0, most), semconv.RPCSystemNameGRPC, signal.Target.String(h.Target))
 	if h.Channel != 0 {
 		kvs = append(kvs, signal.ChannelID.Int64(h.Channel))
 	}
@@ -26,20 +33,22 @@ func headAttributes(h event.Head) []attribute.KeyValue {
 	return kvs
 }
 
-// serverAttributes tell what the resolver said.
-func serverAttributes(address string) []attribute.KeyValue {
+func (kvs attributes) add(more ...attribute.KeyValue) attributes { return append(kvs, more...) }
+
+// server adds what the resolver said.
+func (kvs attributes) server(address string) attributes {
 	host, port := splitAddress(address)
-	kvs := []attribute.KeyValue{semconv.ServerAddress(host)}
+	kvs = append(kvs, semconv.ServerAddress(host))
 	if port > 0 {
 		kvs = append(kvs, semconv.ServerPort(port))
 	}
 	return kvs
 }
 
-// connAttributes tell of the real socket.
-func connAttributes(c event.Conn) (kvs []attribute.KeyValue) {
+// conn adds the ends of the real socket.
+func (kvs attributes) conn(c event.Conn) attributes {
 	if c.Network == "" {
-		return nil
+		return kvs
 	}
 	kvs = append(kvs, semconv.NetworkTransportKey.String(c.Network))
 	if host, port := splitAddress(c.Remote); host != "" {
@@ -73,22 +82,27 @@ func splitAddress(address string) (string, int) {
 	return host, port
 }
 
-// fail sets the status and error.type of a span that tells of an error.
-func fail(span trace.Span, err error, class string) {
+// failure adds the class of an error, where there is one.
+func (kvs attributes) failure(err error, class string) attributes {
 	if err == nil {
-		return
+		return kvs
 	}
-	span.SetStatus(codes.Error, err.Error())
-	span.SetAttributes(errorType(class))
+	return append(kvs, errorType(class))
 }
 
-func tlsAttributes(t *event.TLS) []attribute.KeyValue {
+// end ends a span at its time, with an error's text as its status if there is one.
+func end(span trace.Span, at time.Time, err error) {
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	span.End(trace.WithTimestamp(at))
+}
+
+func (kvs attributes) tls(t *event.TLS) attributes {
 	if t == nil {
-		return nil
+		return kvs
 	}
-	kvs := []attribute.KeyValue{
-		semconv.TLSProtocolVersion(t.Version), semconv.TLSCipher(t.Cipher), semconv.TLSResumed(t.Resumed),
-	}
+	kvs = append(kvs, semconv.TLSProtocolVersion(t.Version), semconv.TLSCipher(t.Cipher), semconv.TLSResumed(t.Resumed))
 	if t.ServerSubject != "" {
 		kvs = append(kvs, semconv.TLSServerSubject(t.ServerSubject))
 	}
@@ -98,18 +112,16 @@ func tlsAttributes(t *event.TLS) []attribute.KeyValue {
 	return kvs
 }
 
-func tcpAttributes(t *event.TCP) []attribute.KeyValue {
+func (kvs attributes) tcp(t *event.TCP) attributes {
 	if t == nil {
-		return nil
+		return kvs
 	}
-	return []attribute.KeyValue{
-		signal.TCPState.String(t.State), signal.TCPRTT.Float64(t.RTT.Seconds()),
+	return append(kvs, signal.TCPState.String(t.State), signal.TCPRTT.Float64(t.RTT.Seconds()),
 		signal.TCPRetransmits.Int64(t.Retransmits), signal.TCPUnacked.Int64(t.Unacked),
-		signal.TCPIdle.Float64(t.Idle.Seconds()), signal.TCPSendIdle.Float64(t.SendIdle.Seconds()),
-	}
+		signal.TCPIdle.Float64(t.Idle.Seconds()), signal.TCPSendIdle.Float64(t.SendIdle.Seconds()))
 }
 
-func goAwayAttributes(e event.TransportEnded) (kvs []attribute.KeyValue) {
+func (kvs attributes) goAway(e event.TransportEnded) attributes {
 	if e.HTTP2ErrorCode != "" {
 		kvs = append(kvs, signal.HTTP2ErrorCode.String(e.HTTP2ErrorCode))
 	}
@@ -119,8 +131,8 @@ func goAwayAttributes(e event.TransportEnded) (kvs []attribute.KeyValue) {
 	return kvs
 }
 
-// disconnectAttribute is grpc's own word, where it said one.
-func disconnectAttribute(word string) (kvs []attribute.KeyValue) {
+// disconnect adds grpc's own word, where it said one.
+func (kvs attributes) disconnect(word string) attributes {
 	if word != "" {
 		kvs = append(kvs, signal.DisconnectError.String(word))
 	}

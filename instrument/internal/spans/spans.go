@@ -3,8 +3,8 @@ package spans
 
 import (
 	"context"
+	"time"
 
-	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
@@ -57,42 +57,38 @@ func (s *Sink) Handle(e event.Event) context.Context {
 	return context.Background()
 }
 
-// root starts a span of a trace of its own, or nothing where there are too many.
-func (s *Sink) root(name string, h event.Head, opts ...trace.SpanStartOption) trace.Span {
-	if !s.limit.take(h.Target, h.Time) {
-		s.suppressed()
-		return nil
+// allowed reports whether a span of a trace of its own may be made now, or there are too many.
+func (s *Sink) allowed(h event.Head) bool {
+	if s.limit.take(h.Target, h.Time) {
+		return true
 	}
-	opts = append(opts, trace.WithNewRoot(), trace.WithAttributes(headAttributes(h)...))
+	s.suppressed()
+	return false
+}
+
+// root starts a span of a trace of its own.
+func (s *Sink) root(name string, start time.Time, kvs attributes, opts ...trace.SpanStartOption) trace.Span {
+	opts = append(opts, trace.WithNewRoot(), trace.WithTimestamp(start), trace.WithAttributes(kvs...))
 	_, span := s.tracer.Start(context.Background(), name, opts...)
 	return span
 }
 
-// child starts a span below another, or nothing where that is not known. The other may have ended: a backoff outlasts
-// its chapter.
-func (s *Sink) child(parent event.ID, name string, h event.Head, opts ...trace.SpanStartOption) trace.Span {
-	above := s.spans.context(parent)
-	if !above.IsValid() {
-		return nil
-	}
-	opts = append(opts, trace.WithAttributes(headAttributes(h)...))
+// child starts a span below another. That may have ended: a backoff outlasts its chapter.
+func (s *Sink) child(above trace.SpanContext, name string, start time.Time, kvs attributes, opts ...trace.SpanStartOption) trace.Span {
+	opts = append(opts, trace.WithTimestamp(start), trace.WithAttributes(kvs...))
 	_, span := s.tracer.Start(trace.ContextWithSpanContext(context.Background(), above), name, opts...)
 	return span
 }
 
-func with(span trace.Span) context.Context {
-	if span == nil {
-		return context.Background()
-	}
-	return trace.ContextWithSpan(context.Background(), span)
-}
+func with(span trace.Span) context.Context { return trace.ContextWithSpan(context.Background(), span) }
 
 func (s *Sink) connectStarted(e event.ConnectStarted) context.Context {
-	span := s.root(signal.Connect, e.Head, trace.WithTimestamp(e.Time), trace.WithLinks(s.spans.links(e.Lost)...),
-		trace.WithLinks(s.spans.links(e.Previous)...), trace.WithAttributes(signal.Trigger.String(string(e.Trigger))))
-	if span != nil {
-		s.spans.start(e.Episode, span)
+	if !s.allowed(e.Head) {
+		return context.Background()
 	}
+	span := s.root(signal.Connect, e.Time, of(e.Head).add(signal.Trigger.String(string(e.Trigger))),
+		trace.WithLinks(s.spans.links(e.Lost)...), trace.WithLinks(s.spans.links(e.Previous)...))
+	s.spans.start(e.Episode, span)
 	return with(span)
 }
 
@@ -101,22 +97,22 @@ func (s *Sink) connectEnded(e event.ConnectEnded) context.Context {
 	if span == nil {
 		return context.Background()
 	}
-	span.SetAttributes(
+	span.SetAttributes(attributes{
 		signal.Outcome.String(string(e.Outcome)), signal.Attempts.Int(e.Attempts),
 		signal.BackoffTotal.Float64(e.Backoff.Seconds()), signal.RPCsWaited.Int(e.RPCsWaited),
-	)
-	fail(span, e.Err, e.ErrorType)
-	span.End(trace.WithTimestamp(e.Time))
+	}.failure(e.Err, e.ErrorType)...)
+	end(span, e.Time, e.Err)
 	return with(span)
 }
 
 func (s *Sink) attemptStarted(e event.AttemptStarted) context.Context {
-	span := s.child(e.Episode, signal.Attempt, e.Head, trace.WithTimestamp(e.Time),
-		trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(serverAttributes(e.Address)...),
-		trace.WithAttributes(signal.AttemptNumber.Int(e.Number)))
-	if span != nil {
-		s.spans.start(e.Attempt, span)
+	above := s.spans.context(e.Episode)
+	if !above.IsValid() {
+		return context.Background()
 	}
+	span := s.child(above, signal.Attempt, e.Time, of(e.Head).server(e.Address).add(signal.AttemptNumber.Int(e.Number)),
+		trace.WithSpanKind(trace.SpanKindClient))
+	s.spans.start(e.Attempt, span)
 	return with(span)
 }
 
@@ -125,48 +121,50 @@ func (s *Sink) attemptEnded(e event.AttemptEnded) context.Context {
 	if span == nil {
 		return context.Background()
 	}
-	span.SetAttributes(connAttributes(e.Conn)...)
-	span.SetAttributes(signal.Outcome.String(string(e.Outcome)))
+	kvs := make(attributes, 0, most).conn(e.Conn).add(signal.Outcome.String(string(e.Outcome)))
 	if e.Phase != "" {
-		span.SetAttributes(signal.PhaseName.String(string(e.Phase)))
+		kvs = kvs.add(signal.PhaseName.String(string(e.Phase)))
 	}
-	fail(span, e.Err, e.ErrorType)
-	span.End(trace.WithTimestamp(e.Time))
+	span.SetAttributes(kvs.failure(e.Err, e.ErrorType)...)
+	end(span, e.Time, e.Err)
 	return with(span)
 }
 
 func (s *Sink) phaseEnded(e event.PhaseEnded) context.Context {
-	span := s.child(e.Attempt, signal.Phase(string(e.Phase)), e.Head, trace.WithTimestamp(e.Start),
-		trace.WithAttributes(tlsAttributes(e.TLS)...))
-	if span == nil {
+	above := s.spans.context(e.Attempt)
+	if !above.IsValid() {
 		return context.Background()
 	}
+	kvs := of(e.Head).tls(e.TLS)
 	if e.Phase == event.Dial {
-		span.SetAttributes(connAttributes(e.Conn)...)
+		kvs = kvs.conn(e.Conn)
 	}
+	span := s.child(above, signal.Phase(string(e.Phase)), e.Start, kvs.failure(e.Err, e.ErrorType))
 	for _, tried := range e.Tried {
-		span.AddEvent(signal.Tried, trace.WithTimestamp(tried.At), trace.WithAttributes(serverAttributes(tried.Address)...))
+		span.AddEvent(signal.Tried, trace.WithTimestamp(tried.At), trace.WithAttributes(attributes{}.server(tried.Address)...))
 	}
-	fail(span, e.Err, e.ErrorType)
-	span.End(trace.WithTimestamp(e.Time))
+	end(span, e.Time, e.Err)
 	return with(span)
 }
 
 func (s *Sink) backoffEnded(e event.BackoffEnded) context.Context {
-	span := s.child(e.Episode, signal.Backoff, e.Head, trace.WithTimestamp(e.Start), trace.WithAttributes(
-		signal.Outcome.String(string(e.Outcome)), signal.BackoffDelay.Float64(e.Time.Sub(e.Start).Seconds())))
-	if span == nil {
+	above := s.spans.context(e.Episode)
+	if !above.IsValid() {
 		return context.Background()
 	}
-	span.End(trace.WithTimestamp(e.Time))
+	span := s.child(above, signal.Backoff, e.Start, of(e.Head).add(
+		signal.Outcome.String(string(e.Outcome)), signal.BackoffDelay.Float64(e.Time.Sub(e.Start).Seconds())))
+	end(span, e.Time, nil)
 	return with(span)
 }
 
 func (s *Sink) transportReady(e event.TransportReady) context.Context {
-	span := s.root(signal.Transport, e.Head, trace.WithTimestamp(e.Time), trace.WithLinks(s.spans.links(e.Episode)...))
-	if span != nil { // Its attributes come with its end: it is kept in memory as long as the connection lives.
-		s.spans.start(e.Transport, span)
+	if !s.allowed(e.Head) {
+		return context.Background()
 	}
+	// Its other attributes come with its end: it is kept in memory as long as the connection lives.
+	span := s.root(signal.Transport, e.Time, of(e.Head), trace.WithLinks(s.spans.links(e.Episode)...))
+	s.spans.start(e.Transport, span)
 	return with(span)
 }
 
@@ -175,9 +173,9 @@ func (s *Sink) transportDraining(e event.TransportDraining) context.Context {
 	if span == nil {
 		return context.Background()
 	}
-	span.AddEvent(signal.Draining, trace.WithTimestamp(e.Time), trace.WithAttributes(
-		signal.TeardownCause.String(string(e.Cause)), signal.RPCsInFlight.Int64(e.InFlight)),
-		trace.WithAttributes(disconnectAttribute(e.DisconnectError)...))
+	span.AddEvent(signal.Draining, trace.WithTimestamp(e.Time), trace.WithAttributes(attributes{
+		signal.TeardownCause.String(string(e.Cause)), signal.RPCsInFlight.Int64(e.InFlight),
+	}.disconnect(e.DisconnectError)...))
 	return with(span)
 }
 
@@ -186,26 +184,19 @@ func (s *Sink) transportEnded(e event.TransportEnded) context.Context {
 	if span == nil {
 		return context.Background()
 	}
-	span.SetAttributes(serverAttributes(e.Address)...)
-	span.SetAttributes(connAttributes(e.Conn)...)
+	kvs := make(attributes, 0, 2*most).server(e.Address).conn(e.Conn)
 	if e.Outcome == event.OutcomeInterrupted { // The transport lives on, unobserved.
-		span.SetAttributes(signal.Outcome.String(string(e.Outcome)))
+		span.SetAttributes(kvs.add(signal.Outcome.String(string(e.Outcome)))...)
 	} else {
-		tellLoss(span, e)
+		span.SetAttributes(kvs.add(signal.TeardownCause.String(string(e.Cause)), signal.RPCsInFlight.Int64(e.InFlight),
+			signal.RPCsInterrupted.Int64(e.Interrupted), signal.RPCsRetried.Int64(e.Retried)).
+			disconnect(e.DisconnectError).goAway(e).tcp(e.TCP)...)
+		if e.Cause.Unexpected() {
+			span.SetStatus(codes.Error, lossText(e))
+		}
 	}
-	span.End(trace.WithTimestamp(e.Gone))
+	end(span, e.Gone, nil)
 	return with(span)
-}
-
-func tellLoss(span trace.Span, e event.TransportEnded) {
-	span.SetAttributes(signal.TeardownCause.String(string(e.Cause)), signal.RPCsInFlight.Int64(e.InFlight),
-		signal.RPCsInterrupted.Int64(e.Interrupted), signal.RPCsRetried.Int64(e.Retried))
-	for _, kvs := range [][]attribute.KeyValue{disconnectAttribute(e.DisconnectError), goAwayAttributes(e), tcpAttributes(e.TCP)} {
-		span.SetAttributes(kvs...)
-	}
-	if e.Cause.Unexpected() {
-		span.SetStatus(codes.Error, lossText(e))
-	}
 }
 
 func lossText(e event.TransportEnded) string {
@@ -219,22 +210,20 @@ func lossText(e event.TransportEnded) string {
 }
 
 func (s *Sink) resolved(e event.Resolved) context.Context {
-	span := s.root(signal.Resolve, e.Head, trace.WithTimestamp(e.Start), trace.WithAttributes(
-		signal.Outcome.String(string(e.Outcome)), signal.Addresses.Int(e.Addresses)))
-	if span == nil {
+	if !s.allowed(e.Head) {
 		return context.Background()
 	}
-	fail(span, e.Err, e.ErrorType)
-	span.End(trace.WithTimestamp(e.Time))
+	span := s.root(signal.Resolve, e.Start, of(e.Head).add(
+		signal.Outcome.String(string(e.Outcome)), signal.Addresses.Int(e.Addresses)).failure(e.Err, e.ErrorType))
+	end(span, e.Time, e.Err)
 	return with(span)
 }
 
 func (s *Sink) pickWaitEnded(e event.PickWaitEnded) context.Context {
+	kvs := of(e.Head).add(signal.Outcome.String(string(e.Outcome))).failure(e.Err, e.ErrorType)
 	_, span := s.tracer.Start(e.Context, signal.PickWait, trace.WithTimestamp(e.Start),
-		trace.WithLinks(s.spans.links(e.Episode)...), trace.WithAttributes(headAttributes(e.Head)...),
-		trace.WithAttributes(signal.Outcome.String(string(e.Outcome))))
-	fail(span, e.Err, e.ErrorType)
-	span.End(trace.WithTimestamp(e.Time))
+		trace.WithLinks(s.spans.links(e.Episode)...), trace.WithAttributes(kvs...))
+	end(span, e.Time, e.Err)
 	return with(span)
 }
 
