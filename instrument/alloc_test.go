@@ -5,6 +5,7 @@ package instrument_test
 import (
 	"context"
 	"math"
+	"runtime"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -12,30 +13,39 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// allocations returns what one RPC on a READY channel allocates, here and in the server: the least of several
-// measurements, since whatever else happens in the process can only add to it.
-func allocations(t *testing.T, channels ...*grpc.ClientConn) []float64 {
+// cost is what one RPC allocates.
+type cost struct{ allocations, bytes float64 }
+
+// costs returns what one RPC on a READY channel allocates, here and in the server: the least of several measurements,
+// since whatever else happens in the process can only add to it.
+func costs(t *testing.T, channels ...*grpc.ClientConn) []cost {
 	t.Helper()
 	const rounds, rpcs = 10, 200
-	least := make([]float64, len(channels))
+	least := make([]cost, len(channels))
 	for i := range least {
-		least[i] = math.Inf(1)
+		least[i] = cost{math.Inf(1), math.Inf(1)}
 	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // As testing.AllocsPerRun has it.
 	for range rounds {
 		for i, cc := range channels {
 			client := healthpb.NewHealthClient(cc)
-			least[i] = min(least[i], testing.AllocsPerRun(rpcs, func() {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for range rpcs {
 				if _, err := client.Check(context.Background(), &healthpb.HealthCheckRequest{}); err != nil {
 					t.Error(err)
 				}
-			}))
+			}
+			runtime.ReadMemStats(&after)
+			least[i].allocations = min(least[i].allocations, float64(after.Mallocs-before.Mallocs)/rpcs)
+			least[i].bytes = min(least[i].bytes, float64(after.TotalAlloc-before.TotalAlloc)/rpcs)
 		}
 	}
 	return least
 }
 
-// On a READY channel an RPC allocates exactly as much with redial as with a handler that does nothing, below pick_first
-// and below a policy that picks among several.
+// On a READY channel an RPC allocates as much with redial as with a handler that does nothing, below pick_first and below
+// a policy that picks among several.
 func TestAllocationsOfRPC(t *testing.T) {
 	for name, option := range map[string]grpc.DialOption{
 		"PickFirst":  grpc.WithDefaultServiceConfig(`{}`),
@@ -49,9 +59,10 @@ func TestAllocationsOfRPC(t *testing.T) {
 				mustCall(t, cc, grpc.WaitForReady(true))
 				return cc
 			}
-			n := allocations(t, with(doNothing{}), with(s.handler))
-			if n[0] != n[1] {
-				t.Errorf("%v allocations with redial, %v with a handler that does nothing", n[1], n[0])
+			n := costs(t, with(doNothing{}), with(s.handler))
+			// One allocation more with each RPC would be one, and eight bytes at least; gRPC's own pools make for fractions.
+			if n[1].allocations-n[0].allocations > 0.5 || n[1].bytes-n[0].bytes >= 8 {
+				t.Errorf("%+v with redial, %+v with a handler that does nothing", n[1], n[0])
 			}
 			s.closeAll()
 			s.shutdown()

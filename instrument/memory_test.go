@@ -3,23 +3,15 @@
 package instrument_test
 
 import (
-	"context"
-	"fmt"
 	"math"
 	"net"
 	"runtime"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	nooptrace "go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/resolver"
-	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/stats"
 
 	"github.com/redial-dev/redial/instrument"
@@ -36,82 +28,6 @@ func liveHeap() float64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return float64(m.HeapAlloc)
-}
-
-// crowd is many subchannels to one server.
-type crowd struct {
-	t       *testing.T
-	address string
-	n       int
-	// freed counts the channels of which nothing is reachable any more.
-	freed atomic.Int64
-}
-
-// tracked are credentials of one channel, by which it is seen whether anything still holds on to the channel.
-type tracked struct {
-	credentials.TransportCredentials
-	_ [8]byte
-}
-
-func (c *tracked) Clone() credentials.TransportCredentials { return c }
-
-func (c *crowd) dial(target string, h stats.Handler, opts ...grpc.DialOption) *grpc.ClientConn {
-	c.t.Helper()
-	creds := &tracked{TransportCredentials: insecure.NewCredentials()}
-	runtime.AddCleanup(creds, func(n *atomic.Int64) { n.Add(1) }, &c.freed)
-	cc, err := grpc.NewClient(target, append(opts, grpc.WithStatsHandler(h), grpc.WithTransportCredentials(creds),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", c.address)
-		}))...)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return cc
-}
-
-// channels makes as many channels, of one subchannel each.
-func (c *crowd) channels(h stats.Handler) (all []*grpc.ClientConn) {
-	for range c.n {
-		all = append(all, c.dial("passthrough:///crowd", h))
-	}
-	return all
-}
-
-// roundRobin makes one channel.
-func (c *crowd) roundRobin(h stats.Handler) []*grpc.ClientConn {
-	r := manual.NewBuilderWithScheme("crowd")
-	var state resolver.State
-	for i := range c.n {
-		a := resolver.Address{Addr: fmt.Sprint("way:", i)}
-		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{a}})
-	}
-	r.InitialState(state)
-	return []*grpc.ClientConn{c.dial("crowd:///", h, grpc.WithResolvers(r), grpc.WithDefaultServiceConfig(roundRobin))}
-}
-
-// connections counts those that a server has.
-type connections struct {
-	doNothing
-	open atomic.Int64
-}
-
-func (c *connections) HandleConn(_ context.Context, s stats.ConnStats) {
-	switch s.(type) {
-	case *stats.ConnBegin:
-		c.open.Add(1)
-	case *stats.ConnEnd:
-		c.open.Add(-1)
-	}
-}
-
-// wait waits until a condition holds.
-func wait(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %v until %s", patience, what)
-		}
-	}
 }
 
 // A subchannel that is READY and quiet takes no more memory than the docs say, and no goroutine; and when its channel is
