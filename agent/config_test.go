@@ -33,6 +33,7 @@ func TestBadEnvironment(t *testing.T) {
 		{"OTEL_TRACES_SAMPLER_ARG", "2", `OTEL_TRACES_SAMPLER_ARG="2": want a number from 0 to 1`},
 		{"OTEL_BSP_MAX_QUEUE_SIZE", "0", `OTEL_BSP_MAX_QUEUE_SIZE="0": want a whole number of spans, from 1`},
 		{"OTEL_METRIC_EXPORT_INTERVAL", "1m", `OTEL_METRIC_EXPORT_INTERVAL="1m": want a whole number of milliseconds`},
+		{"OTEL_EXPORTER_PROMETHEUS_PORT", "70000", `OTEL_EXPORTER_PROMETHEUS_PORT="70000": want a port, from 0 to 65535`},
 		{"OTEL_RESOURCE_ATTRIBUTES", "nonsense", `OTEL_RESOURCE_ATTRIBUTES: want key=value pairs`},
 		{"OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", `OTEL_EXPORTER_OTLP_PROTOCOL="http/json": want one of grpc, http/protobuf`},
 		{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http", `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL="http": want`},

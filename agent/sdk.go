@@ -69,7 +69,7 @@ var sdkVariables = []env.Variable{
 	{Name: "OTEL_METRIC_EXPORT_INTERVAL", Check: env.Whole(1, "milliseconds")},
 	{Name: "OTEL_METRIC_EXPORT_TIMEOUT", Check: env.Whole(1, "milliseconds")},
 	{Name: "OTEL_METRICS_EXEMPLAR_FILTER", Check: env.OneOf("always_on", "always_off", "trace_based")},
-	{Name: prometheusPort, Check: env.Whole(0, "a port, up to 65535")},
+	{Name: prometheusPort, Check: env.Port},
 }
 
 func listOf(words ...string) env.Check {

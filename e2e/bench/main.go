@@ -14,6 +14,8 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +28,8 @@ var (
 	moment = flag.Duration("moment", 200*time.Millisecond, "how long each measurement takes")
 	cpus   = flag.String("cpu", "1,2", "numbers of processors (GOMAXPROCS) to measure with, separated by commas")
 	only   = flag.String("run", "", "a regular expression for the names of what is measured")
+	solo   = flag.String("candidate", "", "measure this candidate alone, such as redial, for a profile")
+	cpu    = flag.String("cpuprofile", "", "a file to write a profile of this process's CPU time to")
 )
 
 func main() {
@@ -53,8 +57,22 @@ func bench() error {
 		}
 		processors = append(processors, n)
 	}
+	if *solo != "" && !slices.ContainsFunc(candidates(), func(c candidate) bool { return c.name == *solo }) {
+		return fmt.Errorf("-candidate %q: there is no such candidate", *solo)
+	}
 	if *rounds < 1 || *moment <= 0 {
 		return fmt.Errorf("-rounds %d -moment %v: want more than zero of both", *rounds, *moment)
+	}
+	if *cpu != "" {
+		profile, err := os.Create(*cpu)
+		if err != nil {
+			return fmt.Errorf("-cpuprofile: %w", err)
+		}
+		defer profile.Close()
+		if err := pprof.StartCPUProfile(profile); err != nil {
+			return fmt.Errorf("-cpuprofile: %w", err)
+		}
+		defer pprof.StopCPUProfile()
 	}
 	address, stop, err := child.Start()
 	if err != nil {
@@ -73,7 +91,9 @@ func bench() error {
 				return fmt.Errorf("%s: %w", w.name, err)
 			}
 			results.print(w)
-			results.tabulate(&tables, w)
+			if *solo == "" {
+				results.tabulate(&tables, w)
+			}
 		}
 	}
 	fmt.Printf("\n%s, %s/%s, %d of %d × %s; medians of %d rounds (95 %% confidence)\n\n%s", runtime.Version(), runtime.GOOS,

@@ -140,7 +140,7 @@ type sample struct{ time, p99, cpu, bytes, allocs float64 }
 type results map[string][]sample
 
 func (w work) measure(address string) (results, error) {
-	all := candidates()
+	all := slices.DeleteFunc(candidates(), func(c candidate) bool { return *solo != "" && c.name != *solo })
 	clients := map[string]*client{}
 	for _, c := range all {
 		made, err := newClient(c, w, address)

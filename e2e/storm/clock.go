@@ -23,12 +23,16 @@ func (c clock) control() {
 		hash := fnv.New64a()
 		hash.Write(work[:])
 		hash.Write(work[:])
-		memory.Store(work)
+		escaped.Store(work)
 	})
 }
 
-// memory keeps the control's memory from being the stack's.
-var memory atomic.Pointer[[1 << 10]byte]
+// escaped keeps the control's memory from being the stack's.
+var escaped atomic.Pointer[[1 << 10]byte]
+
+// hooks are all that are timed.
+var hooks = []string{control, "new subchannel", "handshake", "connection begins", "connection ends", "loss", "state",
+	"real: connection tagged", "real: connection begins", "real: connection ends", "real: loss"}
 
 // newClock returns a clock for these kinds. Its durations are safe for concurrent use.
 func newClock(kinds ...string) clock {
@@ -56,6 +60,9 @@ func (c clock) String() string {
 	slices.Sort(kinds)
 	for _, kind := range kinds {
 		d := c[kind]
+		if d.count() == 0 {
+			continue
+		}
 		fmt.Fprintf(&text, "| %s | %d | %v | %v | %v |\n", kind, d.count(), d.quantile(0.5), d.quantile(0.99), d.quantile(0.999))
 	}
 	return text.String()

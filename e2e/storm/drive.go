@@ -56,9 +56,12 @@ func drive(h *instrument.Handler, c clock, target string, n int) ([]*driven, err
 	return all, cc.err
 }
 
+// connecting goes from IDLE to CONNECTING.
+func (d *driven) connecting() { d.tell(connectivity.Connecting, nil) }
+
 // connect goes from IDLE to READY.
 func (d *driven) connect() {
-	d.tell(connectivity.Connecting, nil)
+	d.connecting()
 	d.conn = &socket{addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}}
 	d.clock.time("handshake", func() {
 		_, _, _ = d.creds.ClientHandshake(context.Background(), d.address, d.conn) // The insecure one never fails.
@@ -83,7 +86,7 @@ var errRefused = errors.New(`connection error: desc = "transport: Error while di
 
 // refuse fails one attempt.
 func (d *driven) refuse() {
-	d.tell(connectivity.Connecting, nil)
+	d.connecting()
 	d.tell(connectivity.TransientFailure, errRefused)
 	d.tell(connectivity.Idle, nil)
 }

@@ -24,7 +24,9 @@ import (
 	"syscall"
 	"time"
 
+	noopmetric "go.opentelemetry.io/otel/metric/noop"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	nooptrace "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/redial-dev/redial/agent"
 	"github.com/redial-dev/redial/e2e/internal/child"
@@ -74,8 +76,7 @@ func (s *spanCount) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan
 func (s *spanCount) Shutdown(context.Context) error { return nil }
 
 func newStage() (*stage, error) {
-	s := &stage{clock: newClock(control, "new subchannel", "handshake", "connection begins", "connection ends", "loss", "state",
-		"real: connection tagged", "real: connection begins", "real: connection ends", "real: loss")}
+	s := &stage{clock: newClock(hooks...)}
 	count := event.SinkFunc(func(context.Context, event.Event) { s.events.Add(1) })
 	var err error
 	s.agent, err = agent.Start(context.Background(), agent.WithInstrument(instrument.WithSink(count)),
@@ -88,13 +89,15 @@ func storm() error {
 	if err := throughput(); err != nil {
 		return err
 	}
+	if err := memory(); err != nil {
+		return err
+	}
 	s, err := newStage()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), *length)
 	defer cancel()
-	runtime.GC()
 	before := liveHeap()
 	wait, err := s.begin(ctx)
 	if err != nil {
@@ -118,7 +121,6 @@ func storm() error {
 	if err := s.agent.Shutdown(context.Background()); err != nil {
 		return err
 	}
-	runtime.GC()
 	fmt.Printf("Live heap before: %.1f MiB; after all is closed: %.1f MiB, the journal included.\n", mib(before), mib(liveHeap()))
 	runtime.KeepAlive(s)
 	return nil
@@ -158,7 +160,7 @@ func (s *stage) begin(ctx context.Context) (wait func(), err error) {
 // tell prints a line of the table.
 func (s *stage) tell(since time.Duration) {
 	told := s.scrape()
-	fmt.Printf("| %v | %.1f MiB | %d | %d | %d | %.0f | %d | %.0f | %d |\n", since.Round(time.Second), mib(liveHeap()), goroutines(),
+	fmt.Printf("| %v | %.1f MiB | %d | %d | %d | %.0f | %d | %.0f | %d |\n", since.Round(time.Second), mib(lastLiveHeap()), goroutines(),
 		descriptors(), s.events.Load(), told.sum("redial_events_dropped_total"), s.spans.n.Load(),
 		told.sum("redial_spans_suppressed_total"), told.series())
 }
@@ -194,6 +196,47 @@ func throughput() error {
 	return nil
 }
 
+// memory measures what a subchannel takes that is READY and quiet, and one that was lost and connects again, without the
+// open spans, which are the SDK's.
+func memory() error {
+	const channels = 1000
+	var quiet, flapping [2]float64 // Without redial and with it.
+	for i := range quiet {
+		h := instrument.NewHandler(instrument.WithTracerProvider(nooptrace.NewTracerProvider()),
+			instrument.WithMeterProvider(noopmetric.NewMeterProvider()))
+		if i == 0 { // What is shut down wraps nothing: what remains is the driver's own.
+			if err := h.Shutdown(context.Background()); err != nil {
+				return err
+			}
+		}
+		before, clock := liveHeap(), newClock(hooks...)
+		var all []*driven
+		for n := range channels {
+			more, err := drive(h, clock, fmt.Sprint("driven:///", n), perChannel)
+			if err != nil {
+				return err
+			}
+			all = append(all, more...)
+		}
+		for _, d := range all {
+			d.connect()
+		}
+		quiet[i] = float64(liveHeap()-before) / float64(len(all))
+		for _, d := range all {
+			d.lose()
+			d.connecting()
+		}
+		flapping[i] = float64(liveHeap()-before) / float64(len(all))
+		if err := h.Shutdown(context.Background()); err != nil {
+			return err
+		}
+		runtime.KeepAlive(all)
+	}
+	fmt.Printf("Memory of a driven subchannel (%d of them in a channel): %.0f bytes while it is READY and quiet, %.0f just after it was lost.\n\n",
+		perChannel, quiet[1]-quiet[0], flapping[1]-flapping[0])
+	return nil
+}
+
 func cpuTime() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -204,8 +247,13 @@ func cpuTime() time.Duration {
 
 func mib[N int | uint64](bytes N) float64 { return float64(bytes) / (1 << 20) }
 
-// liveHeap returns what the last garbage collection found reachable.
 func liveHeap() uint64 {
+	runtime.GC()
+	return lastLiveHeap()
+}
+
+// lastLiveHeap returns what the last garbage collection found reachable.
+func lastLiveHeap() uint64 {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
 	return live[0].Value.Uint64()

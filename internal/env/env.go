@@ -63,6 +63,14 @@ func Whole(least int64, of string) Check {
 	}
 }
 
+// Port allows a TCP port, or 0 for any that is free.
+func Port(name, value string) error {
+	if _, err := strconv.ParseUint(value, 10, 16); err != nil {
+		return Bad(name, value, "a port, from 0 to 65535")
+	}
+	return nil
+}
+
 // Ratio allows numbers from 0 to 1.
 func Ratio(name, value string) error {
 	if n, err := strconv.ParseFloat(value, 64); err != nil || !(n >= 0 && n <= 1) {
