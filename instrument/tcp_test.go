@@ -3,9 +3,16 @@
 package instrument_test
 
 import (
+	"context"
+	"net"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/redial-dev/redial/instrument"
 )
@@ -50,5 +57,57 @@ func TestNoTCPMetrics(t *testing.T) {
 			t.Errorf("there is %s", key)
 		}
 	}
+	s.shutdown()
+}
+
+// faultyConn is a connection of somebody's own, whose socket panics when it is asked about.
+type faultyConn struct {
+	*net.TCPConn
+	faulty *atomic.Bool
+}
+
+func (c *faultyConn) SyscallConn() (syscall.RawConn, error) {
+	raw, err := c.TCPConn.SyscallConn()
+	return faultyRaw{raw, c.faulty}, err
+}
+
+type faultyRaw struct {
+	syscall.RawConn
+	faulty *atomic.Bool
+}
+
+func (r faultyRaw) Control(f func(fd uintptr)) error {
+	if r.faulty.Load() {
+		panic("a socket's fault")
+	}
+	return r.RawConn.Control(f)
+}
+
+// What panics while a socket is read, by the clock or at a loss, is told, and harms nobody.
+func TestSocketPanics(t *testing.T) {
+	s := newScene(t, instrument.WithTCPMetrics(10*time.Millisecond))
+	var told atomic.Int64
+	s.onFault(func(err error) {
+		if told.Add(1); !strings.Contains(err.Error(), "a socket's fault") {
+			t.Errorf("told to otel.Handle: %v", err)
+		}
+	})
+	srv := s.serve("S1")
+	var faulty atomic.Bool
+	cc := s.dial(srv.address, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return nil, err
+		}
+		return &faultyConn{conn.(*net.TCPConn), &faulty}, nil
+	}))
+	s.connect(cc)
+	faulty.Store(true)
+	wait(t, "the sampler met the fault", func() bool { return told.Load() > 1 })
+	mustCall(t, cc)
+	srv.stop()
+	s.awaitUnobserved(cc, connectivity.Idle)
+	faulty.Store(false)
+	s.closeAll()
 	s.shutdown()
 }

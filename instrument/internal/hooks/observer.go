@@ -84,13 +84,15 @@ var ids atomic.Uint64
 
 // NewObserver returns an observer of no channel yet.
 func NewObserver(cfg Config) *Observer {
-	return &Observer{
+	o := &Observer{
 		cfg: cfg, channels: map[any]*channel{}, sweepAt: firstSweep,
 		machines: lifecycle.Config{
 			NextID: func() event.ID { return event.ID(ids.Add(1)) }, Emit: cfg.Emit, Backoff: cfg.Backoff,
 		},
 		sampler: sampler{interval: cfg.SampleEvery, tell: cfg.Sampled},
 	}
+	o.sampler.recovered = o.recovered
+	return o
 }
 
 // channel returns the record of the channel with this recorder and canonical target.

@@ -11,8 +11,9 @@ import (
 
 // sampler reads the sockets of the transports now and then. Its timer runs while there are any. Nobody waits for it.
 type sampler struct {
-	interval time.Duration // Zero: it is off.
-	tell     func(event.TCPSample)
+	interval  time.Duration // Zero: it is off.
+	tell      func(event.TCPSample)
+	recovered func() // Deferred around what is not redial's own: a socket and a meter.
 
 	flights sync.Map // The keys are *flight.
 	ticking atomic.Bool
@@ -54,6 +55,7 @@ func (s *sampler) run() {
 
 // sample reads a socket, and tells what it did, unless it is closed.
 func (s *sampler) sample(f *flight) {
+	defer s.recovered()
 	if tcp := f.probe(); tcp != nil {
 		s.tellOf(f, tcp)
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/signal"
 )
 
-// Sink makes metrics. Its methods may be called from any goroutine.
+// Sink makes metrics. Its methods may be called from any goroutine, but for Handle.
 type Sink struct {
 	connect, attempt, phase, backoff, transport, pickWait, resolve metric.Float64Histogram
 
