@@ -1,6 +1,11 @@
 package instrument
 
-import "sync"
+import (
+	"fmt"
+	"sync"
+
+	"go.opentelemetry.io/otel"
+)
 
 // otherTarget is what is told of targets that are not told by name.
 const otherTarget = "other"
@@ -21,7 +26,7 @@ func newTargets(c config) *targets {
 
 // name returns what is told of a target, and whether there are too many to tell its name.
 func (t *targets) name(target string) (name string, overflow bool) {
-	if !t.keep(target) {
+	if !t.kept(target) {
 		return otherTarget, false
 	}
 	t.mu.Lock()
@@ -34,4 +39,14 @@ func (t *targets) name(target string) (name string, overflow bool) {
 	}
 	t.named[target] = struct{}{}
 	return target, false
+}
+
+// kept asks the filter. A target on which that panics is not told by name.
+func (t *targets) kept(target string) (kept bool) {
+	defer func() {
+		if r := recover(); r != nil {
+			otel.Handle(fmt.Errorf("redial: the target filter panicked on %q: %v", target, r))
+		}
+	}()
+	return t.keep(target)
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -78,4 +79,27 @@ func TestManyTargets(t *testing.T) {
 		t.Error("it is not told that targets overflowed")
 	}
 	s.shutdown()
+}
+
+// A filter that panics harms no channel.
+func TestTargetFilterPanics(t *testing.T) {
+	s := newScene(t, instrument.WithTargetFilter(func(string) bool { panic("a filter's fault") }))
+	var told atomic.Int64
+	s.onFault(func(err error) {
+		if told.Add(1); !strings.Contains(err.Error(), "a filter's fault") {
+			t.Errorf("told to otel.Handle: %v", err)
+		}
+	})
+	srv := s.serve("S1")
+	mustCall(t, s.dial(srv.address))
+	s.closeAll()
+	s.eachSeries(func(name string, of attribute.Set, _ int64) {
+		if target, ok := of.Value("grpc.target"); ok && target.AsString() != "other" {
+			t.Errorf("%s is told of %s", name, target.AsString())
+		}
+	})
+	s.shutdown()
+	if told.Load() == 0 {
+		t.Error("the panic was not told")
+	}
 }
