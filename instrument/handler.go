@@ -110,19 +110,24 @@ func (h *Handler) target(canonical string) string {
 
 // emit takes an event from the hooks.
 func (h *Handler) emit(e event.Event) {
-	if s, ok := e.(event.SubchannelState); ok {
-		switch {
-		case s.From == "":
-			h.queue.Grow(queueShare)
-		case s.To == event.Shutdown:
-			h.queue.Grow(-queueShare)
-		}
+	if s, ok := e.(event.SubchannelState); ok && s.From == "" {
+		h.queue.Grow(queueShare)
 	}
-	h.queue.Add(e)
+	if !h.queue.Add(e) {
+		h.shrink(e)
+	}
+}
+
+// shrink takes back the room of a subchannel whose last event is out of the queue.
+func (h *Handler) shrink(e event.Event) {
+	if s, ok := e.(event.SubchannelState); ok && s.To == event.Shutdown {
+		h.queue.Grow(-queueShare)
+	}
 }
 
 // handle hands an event to the sinks.
 func (h *Handler) handle(e event.Event) {
+	h.shrink(e)
 	ctx := h.spans.Handle(e)
 	h.metrics.Handle(ctx, e)
 	for _, s := range h.cfg.sinks {

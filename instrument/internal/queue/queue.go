@@ -45,14 +45,15 @@ func New(size int64, handle func(event.Event), dropped func(), fault func(error)
 // Grow makes the queue's size larger, or smaller if n is negative.
 func (q *Queue) Grow(n int64) { q.room.Add(n) }
 
-// Add never blocks.
-func (q *Queue) Add(e event.Event) {
+// Add reports whether there was room for the event. It never blocks.
+func (q *Queue) Add(e event.Event) bool {
 	if q.room.Add(-1) < 0 {
 		q.room.Add(1)
 		q.dropped()
-		return
+		return false
 	}
 	q.push(&node{event: e})
+	return true
 }
 
 func (q *Queue) push(n *node) {
