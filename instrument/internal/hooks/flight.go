@@ -96,19 +96,19 @@ func (f *flight) ended(message string, err error) {
 // settle tells that the transport is lost or gone: its record ends with its last RPC, or a little later.
 func (f *flight) settle() {
 	f.leaving.Store(true)
-	var deadline time.Time
-	var ended bool
+	var leaving, ended bool
 	f.channel.do(func(at time.Time) {
 		f.life.Check(at)
-		deadline, ended = f.life.Deadline(), f.life.Ended()
+		leaving, ended = f.life.Leaving(), f.life.Ended()
 	})
+	o := f.channel.observer
 	switch {
 	case ended:
 		// gRPC tells that an RPC is done first to its pick, which may complete the record, and then to the handler,
 		// which still asks for the cause.
-		time.AfterFunc(lifecycle.Grace, func() { f.channel.observer.flights.leave(f) })
-		f.channel.observer.forgetIfFinished(f.channel)
-	case !deadline.IsZero():
-		time.AfterFunc(time.Until(deadline), f.settle)
+		o.flights.afterGrace(f, func() { o.flights.leave(f) })
+		o.forgetIfFinished(f.channel)
+	case leaving:
+		o.flights.afterGrace(f, f.settle)
 	}
 }

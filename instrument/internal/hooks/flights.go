@@ -3,17 +3,31 @@ package hooks
 import (
 	"net"
 	"reflect"
+	"slices"
 	"sync"
+	"time"
+
+	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 )
 
 // flights are the transports whose RPCs may still end. They are in many parts, so that hooks of different transports hardly
 // ever meet; a sync.Map would take thrice the memory.
-type flights [64]struct {
+type flights [64]flightsPart
+
+type flightsPart struct {
 	mu sync.Mutex
 	// byAddr has them by the address that is their RPCs' peer.LocalAddr, and byConnector by the goroutine that connected
 	// them.
 	byAddr      map[net.Addr]*flight
 	byConnector map[uint64]*flight
+	// late is what is to be done a little later, oldest first. A timer is set while there is any.
+	late []late
+}
+
+// late is something that is due at a time.
+type late struct {
+	due time.Time
+	do  func()
 }
 
 // board lets RPCs and losses find their transport.
@@ -81,11 +95,44 @@ func (all *flights) leave(f *flight) {
 	}
 }
 
+// afterGrace does something for a transport that is gone, a little later. However many are gone, it takes no more
+// goroutines than there are parts.
+func (all *flights) afterGrace(f *flight, do func()) {
+	part := &all[f.connector%uint64(len(all))]
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	part.late = append(part.late, late{time.Now().Add(lifecycle.Grace), do})
+	if len(part.late) == 1 {
+		time.AfterFunc(lifecycle.Grace, part.catchUp)
+	}
+}
+
+// catchUp does what is due.
+func (part *flightsPart) catchUp() {
+	for _, l := range part.takeDue(time.Now()) {
+		l.do()
+	}
+}
+
+func (part *flightsPart) takeDue(now time.Time) (due []late) {
+	part.mu.Lock()
+	defer part.mu.Unlock()
+	n := 0
+	for n < len(part.late) && !part.late[n].due.After(now) {
+		n++
+	}
+	due, part.late = part.late[:n], slices.Clone(part.late[n:])
+	if len(part.late) > 0 {
+		time.AfterFunc(part.late[0].due.Sub(now), part.catchUp)
+	}
+	return due
+}
+
 func (all *flights) clear() {
 	for i := range all {
 		part := &all[i]
 		part.mu.Lock()
-		part.byAddr, part.byConnector = nil, nil
+		part.byAddr, part.byConnector, part.late = nil, nil, nil
 		part.mu.Unlock()
 	}
 }

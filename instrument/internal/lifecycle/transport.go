@@ -158,13 +158,9 @@ func (t *Transport) Lost() (id event.ID, cause event.Cause, lost bool) {
 	return t.id, t.why(), t.id != 0 && !t.lost.IsZero()
 }
 
-// Deadline returns when [Transport.Check] ends the transport at the latest, or zero if that is not known yet.
-func (t *Transport) Deadline() time.Time {
-	if !t.gone || !slices.Contains(t.ch.leaving, t) {
-		return time.Time{}
-	}
-	return t.goneT.Add(Grace)
-}
+// Leaving reports whether the transport is gone and its record is not: [Transport.Check] ends it when its RPCs are done, or
+// after [Grace].
+func (t *Transport) Leaving() bool { return t.gone && slices.Contains(t.ch.leaving, t) }
 
 // Ended reports whether nothing more will be told of the transport.
 func (t *Transport) Ended() bool {
