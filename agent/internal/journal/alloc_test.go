@@ -3,6 +3,7 @@
 package journal
 
 import (
+	"runtime"
 	"testing"
 
 	"github.com/redial-dev/redial/instrument/event"
@@ -21,4 +22,30 @@ func TestAllocations(t *testing.T) {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
+}
+
+// However much is written, the journal takes no more memory than it says.
+func TestMemory(t *testing.T) {
+	const size = 16 << 20
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	j := New(size)
+	for j.Stats().Overwritten < 4*size/typicalLine {
+		for range 1000 {
+			j.Handle(sampled, backoff(1, begin))
+		}
+	}
+	taken := int(heap() - before)
+	if limit := size + size/share; taken > limit {
+		t.Errorf("the journal takes %d bytes, want at most %d", taken, limit)
+	}
+	if taken < size/2 {
+		t.Errorf("the journal takes %d bytes only, which is no test of %d", taken, size)
+	}
+	runtime.KeepAlive(j)
 }

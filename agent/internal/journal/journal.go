@@ -267,7 +267,7 @@ func (l *log) grow() *segment {
 		return s
 	}
 	if full {
-		l.segments = l.segments[1:]
+		l.segments = slices.Delete(l.segments, 0, 1) // A slice of the rest would keep the first in memory.
 	}
 	s := newSegment(l.size)
 	l.segments = append(l.segments, s)
