@@ -37,12 +37,11 @@ type driven struct {
 // disconnections is gRPC's metric by which a loss is told.
 var disconnections = (*estats.Int64CountHandle)(estats.DescriptorForMetric("grpc.subchannel.disconnections"))
 
-// drive makes a channel of so many driven subchannels.
-func drive(h *instrument.Handler, c clock, target string, n int) ([]*driven, error) {
-	var all []*driven
+// drive makes a channel of so many driven subchannels, and returns what closes it besides.
+func drive(h *instrument.Handler, c clock, target string, n int) (all []*driven, done func(), err error) {
 	cc := &clientConn{recorder: &recorder{handler: h}, target: target}
 	inside := &standIn{}
-	instrument.WrapBalancer(inside).Build(cc, balancer.BuildOptions{DialCreds: insecure.NewCredentials(), Target: parsed(target)})
+	bal := instrument.WrapBalancer(inside).Build(cc, balancer.BuildOptions{DialCreds: insecure.NewCredentials(), Target: parsed(target)})
 	for i := range n {
 		d := &driven{handler: h, clock: c, target: target, address: fmt.Sprintf("10.0.%d.%d:443", i/256, i%256)}
 		cc.made = d
@@ -53,7 +52,7 @@ func drive(h *instrument.Handler, c clock, target string, n int) ([]*driven, err
 		})
 		all = append(all, d)
 	}
-	return all, cc.err
+	return all, bal.Close, cc.err
 }
 
 // connecting goes from IDLE to CONNECTING.
@@ -127,6 +126,8 @@ func (s *standIn) Build(cc balancer.ClientConn, _ balancer.BuildOptions) balance
 }
 
 type idle struct{ balancer.Balancer }
+
+func (idle) Close() {}
 
 // clientConn stands for gRPC below redial: it keeps what redial gives to it.
 type clientConn struct {
