@@ -29,7 +29,7 @@ var (
 	cpus   = flag.String("cpu", "1,2", "numbers of processors (GOMAXPROCS) to measure with, separated by commas")
 	only   = flag.String("run", "", "a regular expression for the names of what is measured")
 	solo   = flag.String("candidate", "", "measure this candidate alone, such as redial, for a profile")
-	cpu    = flag.String("cpuprofile", "", "a file to write a profile of this process's CPU time to")
+	prof   = flag.String("cpuprofile", "", "a file to write a profile of this process's CPU time to")
 )
 
 func main() {
@@ -63,8 +63,8 @@ func bench() error {
 	if *rounds < 1 || *moment <= 0 {
 		return fmt.Errorf("-rounds %d -moment %v: want more than zero of both", *rounds, *moment)
 	}
-	if *cpu != "" {
-		profile, err := os.Create(*cpu)
+	if *prof != "" {
+		profile, err := os.Create(*prof)
 		if err != nil {
 			return fmt.Errorf("-cpuprofile: %w", err)
 		}

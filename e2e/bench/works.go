@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/redial-dev/redial/deploy/demo/echo"
 	"github.com/redial-dev/redial/e2e/internal/child"
+	"github.com/redial-dev/redial/e2e/internal/cpu"
 )
 
 // work is what is measured.
@@ -184,7 +184,7 @@ func (w work) play(c *client, d time.Duration) (sample, error) {
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	cpu, begin := cpuTime(), time.Now()
+	spent, begin := cpu.Time(), time.Now()
 	for i, op := range ops {
 		callers.Go(func() {
 			for !stop.Load() {
@@ -200,7 +200,7 @@ func (w work) play(c *client, d time.Duration) (sample, error) {
 	stop.Store(true)
 	callers.Wait()
 	elapsed := time.Since(begin)
-	cpu = cpuTime() - cpu
+	spent = cpu.Time() - spent
 	runtime.ReadMemStats(&after)
 	for _, err := range errs {
 		if err != nil {
@@ -211,15 +211,7 @@ func (w work) play(c *client, d time.Duration) (sample, error) {
 	slices.Sort(all)
 	n := float64(len(all))
 	return sample{
-		time: float64(elapsed) / n, p99: all[len(all)*99/100], cpu: float64(cpu) / n,
+		time: float64(elapsed) / n, p99: all[len(all)*99/100], cpu: float64(spent) / n,
 		bytes: float64(after.TotalAlloc-before.TotalAlloc) / n, allocs: float64(after.Mallocs-before.Mallocs) / n,
 	}, nil
-}
-
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

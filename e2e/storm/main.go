@@ -21,7 +21,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	noopmetric "go.opentelemetry.io/otel/metric/noop"
@@ -30,6 +29,7 @@ import (
 
 	"github.com/redial-dev/redial/agent"
 	"github.com/redial-dev/redial/e2e/internal/child"
+	"github.com/redial-dev/redial/e2e/internal/cpu"
 	"github.com/redial-dev/redial/instrument"
 	"github.com/redial-dev/redial/instrument/event"
 )
@@ -85,6 +85,12 @@ func newStage() (*stage, error) {
 }
 
 func storm() error {
+	if *length <= 0 || *every <= 0 || *life <= 0 {
+		return fmt.Errorf("-for %v -every %v -life %v: want more than zero of each", *length, *every, *life)
+	}
+	if *realOnes < 0 || *subchannels < *realOnes {
+		return fmt.Errorf("-channels %d -subchannels %d: want zero or more, and no fewer subchannels", *realOnes, *subchannels)
+	}
 	fmt.Printf("%s, %s/%s, %d CPUs\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0))
 	if err := throughput(); err != nil {
 		return err
@@ -178,7 +184,7 @@ func throughput() error {
 	if err != nil {
 		return err
 	}
-	begin := cpuTime()
+	begin := cpu.Time()
 	for i := range int64(flaps) {
 		all[0].flap(func() {})
 		for s.events.Load() < (i-400)*eventsPerFlap { // So that the queue is never full.
@@ -188,7 +194,7 @@ func throughput() error {
 	if err := s.agent.Shutdown(context.Background()); err != nil {
 		return err
 	}
-	spent, n := cpuTime()-begin, s.events.Load()
+	spent, n := cpu.Time()-begin, s.events.Load()
 	if n < flaps*eventsPerFlap {
 		return fmt.Errorf("%d events of %d flaps, want %d of each", n, flaps, eventsPerFlap)
 	}
@@ -237,14 +243,6 @@ func memory() error {
 	fmt.Printf("Memory of a driven subchannel (%d of them in a channel): %.0f bytes while it is READY and quiet, %.0f just after it was lost.\n\n",
 		perChannel, quiet[1]-quiet[0], flapping[1]-flapping[0])
 	return nil
-}
-
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func mib[N int | uint64](bytes N) float64 { return float64(bytes) / (1 << 20) }
