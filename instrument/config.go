@@ -73,9 +73,9 @@ func WithMeterProvider(p metric.MeterProvider) Option {
 
 // WithTargetFilter sets which targets are told by name: where keep returns false, the attribute grpc.target is
 // "other". Use it where a process dials targets of unbounded number, so that those which matter have their names before
-// the limit of [WithMaxTargets] is reached. The default, which nil stands for, keeps all. The argument is the canonical target of gRFC A66 ("dns:///host:port"),
-// and for gRPC's own instruments (gRFC A94) the target as it was dialed. keep must not block, and may be called from
-// any goroutine.
+// the limit of [WithMaxTargets] is reached. The default, which nil stands for, keeps all. The argument is the canonical
+// target of gRFC A66 ("dns:///host:port"), and for gRPC's own instruments (gRFC A94) the target as it was dialed. keep must
+// not block, and may be called from any goroutine.
 func WithTargetFilter(keep func(target string) bool) Option {
 	return func(c *config) {
 		if keep != nil {

@@ -49,13 +49,11 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// While a sink blocks, the queue takes as many events as it has room for; each other one is dropped and counted, and
-// nobody waits.
-func TestFull(t *testing.T) {
-	const size = 10
-	var dropped, handled atomic.Int64
+// blockedQueue returns a queue whose sink holds on to one event until it is released, and what was dropped and handled.
+func blockedQueue(t *testing.T, size int64) (q *Queue, dropped, handled *atomic.Int64, release func()) {
+	dropped, handled = new(atomic.Int64), new(atomic.Int64)
 	entered, blocked := make(chan struct{}), make(chan struct{})
-	q := New(size, func(event.Event) {
+	q = New(size, func(event.Event) {
 		if handled.Add(1) == 1 {
 			close(entered)
 			<-blocked
@@ -63,6 +61,14 @@ func TestFull(t *testing.T) {
 	}, func() { dropped.Add(1) }, func(err error) { t.Error(err) })
 	q.Add(numbered(0))
 	<-entered
+	return q, dropped, handled, func() { close(blocked) }
+}
+
+// While a sink blocks, the queue takes as many events as it has room for; each other one is dropped and counted, and
+// nobody waits.
+func TestFull(t *testing.T) {
+	const size = 10
+	q, dropped, handled, release := blockedQueue(t, size)
 	for n := range size + 7 {
 		q.Add(numbered(n))
 	}
@@ -74,7 +80,7 @@ func TestFull(t *testing.T) {
 	if err := q.Wait(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Wait with a context that is done: %v", err)
 	}
-	close(blocked)
+	release()
 	wait(t, q)
 	if have := handled.Load(); have != size+1 {
 		t.Errorf("%d events were handled, want %d", have, size+1)
@@ -132,23 +138,14 @@ func TestManyAtOnce(t *testing.T) {
 
 // A queue that grows takes more, and as it shrinks no more than before.
 func TestGrow(t *testing.T) {
-	var dropped, handled atomic.Int64
-	entered, blocked := make(chan struct{}), make(chan struct{})
-	q := New(1, func(event.Event) {
-		if handled.Add(1) == 1 {
-			close(entered)
-			<-blocked
-		}
-	}, func() { dropped.Add(1) }, func(err error) { t.Error(err) })
-	q.Add(numbered(0))
-	<-entered
+	q, dropped, handled, release := blockedQueue(t, 1)
 	q.Grow(2)
 	for n := range 4 {
 		q.Add(numbered(n))
 	}
 	q.Grow(-2)
 	q.Add(numbered(0))
-	close(blocked)
+	release()
 	wait(t, q)
 	q.Add(numbered(0))
 	wait(t, q)
