@@ -45,7 +45,7 @@ func TestChannels(t *testing.T) {
 			return false
 		}
 		ready, failing = tree.Channels[0], tree.Channels[1]
-		return ready.State == event.Ready && failing.State == event.TransientFailure && failing.Waiting == 1
+		return ready.State == event.StateReady && failing.State == event.StateTransientFailure && failing.Waiting == 1
 	})
 	cancel()
 	<-done
@@ -53,11 +53,11 @@ func TestChannels(t *testing.T) {
 		t.Fatalf("%+v\n%+v", ready, failing)
 	}
 	sub := ready.Endpoints[0].Subchannels[0]
-	if sub.State != event.Ready || sub.InFlight != 1 || sub.Local == "" || sub.Address != sub.Remote || ready.ID == 0 || sub.ID == 0 {
+	if sub.State != event.StateReady || sub.InFlight != 1 || sub.Local == "" || sub.Address != sub.Remote || ready.ID == 0 || sub.ID == 0 {
 		t.Errorf("the subchannel that is READY: %+v", sub)
 	}
 	e := failing.Endpoints[0]
-	if e.Episode == nil || e.Episode.Attempts < 1 || e.Episode.Trigger != event.First || e.ErrorType != "connection_refused" || e.Error == "" {
+	if e.Episode == nil || e.Episode.Attempts < 1 || e.Episode.Trigger != event.TriggerFirst || e.ErrorType != "connection_refused" || e.Error == "" {
 		t.Errorf("the endpoint that is down: %+v", e)
 	}
 	if next := e.Subchannels[0].NextAttempt; next == nil || !next.After(e.Subchannels[0].Since) {

@@ -17,6 +17,7 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/hooks"
 	"github.com/redial-dev/redial/instrument/internal/metrics"
 	"github.com/redial-dev/redial/instrument/internal/queue"
+	"github.com/redial-dev/redial/instrument/internal/sample"
 	"github.com/redial-dev/redial/instrument/internal/signal"
 	"github.com/redial-dev/redial/instrument/internal/spans"
 	"github.com/redial-dev/redial/instrument/snapshot"
@@ -48,8 +49,8 @@ type Handler struct {
 	queue    *queue.Queue
 	spans    *spans.Sink
 	metrics  *metrics.Sink
-	passed   *metrics.Passed // Nil where gRPC's own metrics are not passed on.
-	tcp      *metrics.TCP    // Nil where sockets are not sampled.
+	grpc     *metrics.GRPC // Nil where gRPC's own metrics are not passed on.
+	tcp      *metrics.TCP  // Nil where sockets are not sampled.
 
 	unattributed sync.Once
 }
@@ -72,7 +73,7 @@ func NewHandler(opts ...Option) *Handler {
 		Refused:      func(e event.RPCRefused) { h.spans.Refused(e) },
 		Killed:       func(ctx context.Context, t event.ID, c event.Cause) { h.spans.Killed(ctx, t, c) },
 		Overflow:     func() { h.metrics.Dropped("waits", 1) },
-		Sampled:      func(s event.TCPSample) { h.tcp.Record(s) },
+		Sampled:      func(s sample.TCP) { h.tcp.Record(s) },
 		SampleEvery:  h.cfg.tcpEvery,
 		Unattributed: h.notAttached,
 		Fault:        otel.Handle,
@@ -83,7 +84,7 @@ func NewHandler(opts ...Option) *Handler {
 	meter := h.cfg.meterProvider.Meter(ScopeName,
 		metric.WithInstrumentationVersion(Version), metric.WithSchemaURL(semconv.SchemaURL))
 	var err error
-	if h.metrics, err = metrics.New(meter, h.observer.Census); err != nil {
+	if h.metrics, err = metrics.New(meter, h.observer.Counts); err != nil {
 		otel.Handle(err)
 	}
 	if h.cfg.tcpEvery > 0 {
@@ -92,7 +93,7 @@ func NewHandler(opts ...Option) *Handler {
 		}
 	}
 	if !h.cfg.withoutGRPC {
-		if h.passed, err = metrics.NewPassed(meter, newTargets(cfg).name); err != nil {
+		if h.grpc, err = metrics.NewGRPC(meter, newTargets(cfg).name); err != nil {
 			otel.Handle(err)
 		}
 	}
@@ -120,7 +121,7 @@ func (h *Handler) emit(e event.Event) {
 
 // shrink takes back the room of a subchannel whose last event is out of the queue.
 func (h *Handler) shrink(e event.Event) {
-	if s, ok := e.(event.SubchannelState); ok && s.To == event.Shutdown {
+	if s, ok := e.(event.SubchannelState); ok && s.To == event.StateShutdown {
 		h.queue.Grow(-queueShare)
 	}
 }
@@ -186,15 +187,15 @@ func (h *Handler) RecordInt64Count(handle *estats.Int64CountHandle, incr int64, 
 	if d.Name == signal.Disconnections {
 		h.observer.Disconnected(label(d, labels, string(signal.DisconnectError)))
 	}
-	if h.passed != nil && !h.observer.Closed() {
-		h.passed.Count(d, incr, labels)
+	if h.grpc != nil && !h.observer.Closed() {
+		h.grpc.Count(d, incr, labels)
 	}
 }
 
 // RecordInt64UpDownCount implements google.golang.org/grpc/experimental/stats.MetricsRecorder.
 func (h *Handler) RecordInt64UpDownCount(handle *estats.Int64UpDownCountHandle, incr int64, labels ...string) {
-	if h.passed != nil && !h.observer.Closed() {
-		h.passed.UpDown(handle.Descriptor(), incr, labels)
+	if h.grpc != nil && !h.observer.Closed() {
+		h.grpc.UpDown(handle.Descriptor(), incr, labels)
 	}
 }
 

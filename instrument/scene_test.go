@@ -132,7 +132,7 @@ func (s *scene) story() (text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.events {
-		text += e.Header().Time.Format("05.000000 ") + e.String() + "\n"
+		text += e.EventHeader().Time.Format("05.000000 ") + e.String() + "\n"
 	}
 	return text
 }

@@ -115,7 +115,7 @@ func TestHealthCheck(t *testing.T) {
 	srv.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
 	s.await(2, "the channel's TRANSIENT_FAILURE", func(e event.Event) bool {
 		c, ok := e.(event.ChannelState)
-		return ok && c.To == event.TransientFailure
+		return ok && c.To == event.StateTransientFailure
 	})
 	srv.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 	s.awaitState(cc, connectivity.Ready)
@@ -134,7 +134,7 @@ func TestHealthCheckOfOwnPolicy(t *testing.T) {
 	srv.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
 	s.await(2, "the channel's READY", func(e event.Event) bool {
 		c, ok := e.(event.ChannelState)
-		return ok && c.To == event.Ready
+		return ok && c.To == event.StateReady
 	})
 	s.golden()
 }

@@ -223,10 +223,10 @@ func TestOutputFails(t *testing.T) {
 func TestSummaryOfALossThatWasNotReplaced(t *testing.T) {
 	at := time.Now()
 	sum := newSummary()
-	head := event.Head{Time: at}
-	sum.handle(event.TransportEnded{Head: head, Transport: 1, Start: at, Lost: at, Gone: at, Cause: event.CausePeerClosed})
-	sum.handle(event.ConnectStarted{Head: head, Episode: 2, Trigger: event.Redial, Lost: 1})
-	sum.handle(event.ConnectEnded{Head: head, Episode: 2, Outcome: event.OutcomeAbandoned})
+	head := event.Header{Time: at}
+	sum.handle(event.TransportEnded{Header: head, Transport: 1, Start: at, Lost: at, Gone: at, Cause: event.CausePeerClosed})
+	sum.handle(event.ConnectStarted{Header: head, Episode: 2, Trigger: event.TriggerRedial, Lost: 1})
+	sum.handle(event.ConnectEnded{Header: head, Episode: 2, Outcome: event.OutcomeAbandoned})
 	if got := sum.doesItRedial()[0]; !strings.HasPrefix(got, "Not always: 0 of 1") {
 		t.Errorf("the summary says %q", got)
 	}

@@ -153,9 +153,9 @@ func (s *story) episode(id event.ID) *episode {
 
 func (s *story) connectStarted(e event.ConnectStarted) {
 	why := map[event.Trigger]string{
-		event.First:  "there was no connection yet",
-		event.Redial: "the last connection is lost",
-		event.Wake:   "the channel was idle",
+		event.TriggerFirst:  "there was no connection yet",
+		event.TriggerRedial: "the last connection is lost",
+		event.TriggerWake:   "the channel was idle",
 	}
 	s.known = ""
 	s.tell(e.Time, plain, "gRPC connects: %s", why[e.Trigger])

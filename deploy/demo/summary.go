@@ -77,7 +77,7 @@ func (s *summary) handle(e event.Event) {
 			s.backoffs = append(s.backoffs, e.Time.Sub(e.Start))
 		}
 	case event.ChannelState:
-		if e.To == event.Idle {
+		if e.To == event.StateIdle {
 			s.idle++
 		}
 	case event.PickWaitEnded:

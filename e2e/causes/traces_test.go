@@ -222,7 +222,7 @@ func TestWrongPort(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	cc := s.dial(loopback.FreeAddress(t))
-	await(s, func(e event.ChannelState) bool { return e.To == event.TransientFailure })
+	await(s, func(e event.ChannelState) bool { return e.To == event.StateTransientFailure })
 	_, wait := s.rpc(cc)
 	wait()
 	tell(t, "wrong port", s.traces(cc))

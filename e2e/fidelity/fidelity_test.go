@@ -91,7 +91,7 @@ func (v *verdict) percent() float64 {
 // compare holds one subchannel's record against what was witnessed.
 func (v *verdict) compare(t *testing.T, id int64, have, want []transition) {
 	var end time.Time
-	if n := len(want); n > 0 && want[n-1].to == event.Shutdown {
+	if n := len(want); n > 0 && want[n-1].to == event.StateShutdown {
 		end = want[n-1].at
 	}
 	i := 0
@@ -106,7 +106,7 @@ func (v *verdict) compare(t *testing.T, id int64, have, want []transition) {
 			i++
 			continue
 		}
-		if !end.IsZero() && end.Sub(w.at) < closing && (i == len(have) || have[i].to == event.Shutdown) {
+		if !end.IsZero() && end.Sub(w.at) < closing && (i == len(have) || have[i].to == event.StateShutdown) {
 			v.unheard++
 			continue
 		}

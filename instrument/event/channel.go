@@ -10,49 +10,62 @@ type State string
 
 // The connectivity states of gRPC.
 const (
-	Idle             State = "idle"
-	Connecting       State = "connecting"
-	Ready            State = "ready"
-	TransientFailure State = "transient_failure"
-	Shutdown         State = "shutdown"
+	// StateIdle has no connection and wants none.
+	StateIdle State = "idle"
+	// StateConnecting resolves a name or opens a connection.
+	StateConnecting State = "connecting"
+	// StateReady can send RPCs.
+	StateReady State = "ready"
+	// StateTransientFailure has failed to connect, and will try again.
+	StateTransientFailure State = "transient_failure"
+	// StateShutdown is closed for good.
+	StateShutdown State = "shutdown"
 )
 
-// ChannelState tells that a channel changed its state. From is empty for the first state that is seen of it.
+// ChannelState reports that a channel changed its state. From is empty for the first state that is seen of it.
 type ChannelState struct {
-	Head
+	Header
 	From, To State
 }
 
 // Kind implements [Event].
 func (ChannelState) Kind() Kind { return KindState }
 
+// Name implements [Event].
+func (ChannelState) Name() string { return "channel.state" }
+
 func (e ChannelState) String() string {
-	return fmt.Sprintf("channel %d: %s -> %s", e.Channel, e.From, e.To)
+	return fmt.Sprintf("channel %d: %s", e.Channel, change(e.From, e.To))
 }
 
-// SubchannelState tells that a subchannel changed its state, as its load balancing policy was told. From is empty
-// where the subchannel was just created.
+// SubchannelState reports that a subchannel changed its state, as gRPC reported it to its load balancing policy. From is
+// empty where the subchannel was just created.
 type SubchannelState struct {
-	Head
+	Header
 	From, To State
-	Err      error
+	// Err is the failure that led to StateTransientFailure, and nil for other states.
+	Err error
 }
 
 // Kind implements [Event].
 func (SubchannelState) Kind() Kind { return KindState }
 
+// Name implements [Event].
+func (SubchannelState) Name() string { return "subchannel.state" }
+
 func (e SubchannelState) String() string {
-	return fmt.Sprintf("subchannel %d: %s -> %s%s", e.Subchannel, e.From, e.To, because(e.Err))
+	return fmt.Sprintf("subchannel %d: %s%s", e.Subchannel, change(e.From, e.To), because(e.Err))
 }
 
-// Resolved tells that a name resolver answered.
+// Resolved reports that a name resolver answered.
 type Resolved struct {
-	Head
-	// Start is when the resolver was asked; equal to Time for an update of its own accord.
+	Header
+	// Start is when the resolver was asked; equal to Time for an update that it sent unasked.
 	Start time.Time
 	// Addresses counts the addresses of the answer.
 	Addresses int
 	Outcome   Outcome
+	// Err is why the resolution failed, or nil, and ErrorType its class.
 	Err       error
 	ErrorType string
 }
@@ -60,6 +73,14 @@ type Resolved struct {
 // Kind implements [Event].
 func (Resolved) Kind() Kind { return KindResolve }
 
+// Name implements [Event].
+func (Resolved) Name() string { return "resolve.ended" }
+
 func (e Resolved) String() string {
-	return fmt.Sprintf("channel %d: resolved %d addresses in %v%s", e.Channel, e.Addresses, e.Time.Sub(e.Start), because(e.Err))
+	if e.Outcome == OutcomeReady {
+		return fmt.Sprintf("channel %d: resolved %s in %v",
+			e.Channel, count(e.Addresses, "address", "addresses"), e.Time.Sub(e.Start))
+	}
+	return fmt.Sprintf("channel %d: name resolution %s after %v%s",
+		e.Channel, e.Outcome, e.Time.Sub(e.Start), because(e.Err))
 }

@@ -1,27 +1,30 @@
 // Package event defines what redial observes: one small struct for each thing that happens to a channel, its
-// endpoints and subchannels. Spans, metrics and log lines are all made from these events, and so is whatever a
+// endpoints and subchannels. Spans, metrics and log lines are all made from these events, and so is what a
 // [Sink] of yours makes.
 //
-// Every event tells of something in the past and never changes after it was handed out. The events of one
+// Every event describes something in the past and never changes after it was handed out. The events of one
 // channel arrive in the order in which they happened.
 package event
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
-// ID names one connection episode, attempt or transport. It is unique in a process and never zero, so that zero
-// means "none".
+// ID names one endpoint, connection episode, attempt or transport. It is unique in a process and never zero, so that
+// zero means "none".
 type ID uint64
 
-// Event is one of the structs of this package that embed [Head].
+// Event is one of the structs of this package that embed [Header].
 type Event interface {
-	// Header returns what every event has: when it happened, and to what.
-	Header() Head
-	// Kind returns the event's class, as the journal and the log name it.
+	// EventHeader returns what every event has: when it happened, and to what.
+	EventHeader() Header
+	// Kind returns the event's class, by which the journal and the log can be filtered.
 	Kind() Kind
-	// String tells the event in one line, for people.
+	// Name returns what happened, as "attempt.started": one name for each struct of this package.
+	Name() string
+	// String describes the event in one line, for people.
 	String() string
 }
 
@@ -30,14 +33,23 @@ type Kind string
 
 // The kinds of event.
 const (
-	KindState    Kind = "state"
-	KindResolve  Kind = "resolve"
-	KindConnect  Kind = "connect"
-	KindAttempt  Kind = "attempt"
-	KindPhase    Kind = "phase"
-	KindBackoff  Kind = "backoff"
-	KindReady    Kind = "ready"
+	// KindState is a change of connectivity state, of a channel or of a subchannel.
+	KindState Kind = "state"
+	// KindResolve is an answer of the name resolver.
+	KindResolve Kind = "resolve"
+	// KindConnect is the start or end of a connection episode.
+	KindConnect Kind = "connect"
+	// KindAttempt is the start or end of a connection attempt.
+	KindAttempt Kind = "attempt"
+	// KindPhase is the end of a phase of an attempt.
+	KindPhase Kind = "phase"
+	// KindBackoff is the start or end of a backoff wait.
+	KindBackoff Kind = "backoff"
+	// KindReady is a transport that became READY.
+	KindReady Kind = "ready"
+	// KindTeardown is the draining or the end of a transport.
 	KindTeardown Kind = "teardown"
+	// KindPickWait is an RPC that waits for a transport, waits no more, or failed for want of one.
 	KindPickWait Kind = "pick_wait"
 )
 
@@ -46,12 +58,12 @@ var Kinds = []Kind{
 	KindState, KindResolve, KindConnect, KindAttempt, KindPhase, KindBackoff, KindReady, KindTeardown, KindPickWait,
 }
 
-// A Sink listens to events. Handle is called from one goroutine at a time, behind a bounded queue: a sink that
+// A Sink receives events. Handle is called from one goroutine at a time, behind a bounded queue: a sink that
 // blocks delays other sinks and makes the queue drop events (which is counted), but never delays an RPC. A panic
 // in Handle is recovered and reported through otel.Handle.
 //
-// The context carries the span that tells of the event, if there is one, so that a log record can name its trace. It is
-// never done.
+// The context carries the span that the event belongs to, if there is one, so that a log record can name its trace. It
+// is never done.
 type Sink interface {
 	Handle(context.Context, Event)
 }
@@ -62,8 +74,8 @@ type SinkFunc func(context.Context, Event)
 // Handle calls f.
 func (f SinkFunc) Handle(ctx context.Context, e Event) { f(ctx, e) }
 
-// Head is the part that all events have in common.
-type Head struct {
+// Header is the part that all events have in common.
+type Header struct {
 	// Time is when it happened.
 	Time time.Time
 	// Target is the channel's canonical target, as in gRFC A66.
@@ -76,12 +88,37 @@ type Head struct {
 	Subchannel int64
 }
 
-// Header implements [Event].
-func (h Head) Header() Head { return h }
+// EventHeader implements [Event].
+func (h Header) EventHeader() Header { return h }
 
+// because returns the end of a line: the error, if there is one.
 func because(err error) string {
 	if err == nil {
 		return ""
 	}
 	return ": " + err.Error()
+}
+
+// count returns a number with its noun.
+func count[N int | int64](n N, singular, plural string) string {
+	if n == 1 {
+		return "1 " + singular
+	}
+	return fmt.Sprintf("%d %s", n, plural)
+}
+
+// change describes a change of state. The first state that is seen has none before it.
+func change(from, to State) string {
+	if from == "" {
+		return string(to)
+	}
+	return fmt.Sprintf("%s -> %s", from, to)
+}
+
+// with returns text between before and after, or nothing if it is empty.
+func with(before, text, after string) string {
+	if text == "" {
+		return ""
+	}
+	return before + text + after
 }

@@ -5,38 +5,9 @@ import (
 	"time"
 )
 
-// Cause says why a transport was torn down.
-type Cause string
-
-// The causes of a teardown.
-const (
-	CauseGoAway           Cause = "goaway"
-	CauseTooManyPings     Cause = "too_many_pings"
-	CausePeerClosed       Cause = "peer_closed"
-	CauseConnectionReset  Cause = "connection_reset"
-	CauseKeepaliveTimeout Cause = "keepalive_timeout"
-	CauseTimedOut         Cause = "timed_out"
-	CauseIdleTimeout      Cause = "idle_timeout"
-	CauseAddressRemoved   Cause = "address_removed"
-	CauseLBPolicy         Cause = "lb_policy"
-	CauseChannelClosed    Cause = "channel_closed"
-	CauseProtocolError    Cause = "protocol_error"
-	CauseUnknown          Cause = "unknown"
-)
-
-// Unexpected reports whether the cause is a fault, and not something that a client, its resolver or a server that says
-// GOAWAY meant to happen.
-func (c Cause) Unexpected() bool {
-	switch c {
-	case CauseIdleTimeout, CauseAddressRemoved, CauseLBPolicy, CauseChannelClosed, CauseGoAway:
-		return false
-	}
-	return true
-}
-
-// TransportReady tells that a subchannel's transport is READY for RPCs.
+// TransportReady reports that a subchannel's transport is READY for RPCs.
 type TransportReady struct {
-	Head
+	Header
 	Episode   ID
 	Transport ID
 	Address   string
@@ -46,15 +17,19 @@ type TransportReady struct {
 // Kind implements [Event].
 func (TransportReady) Kind() Kind { return KindReady }
 
+// Name implements [Event].
+func (TransportReady) Name() string { return "transport.ready" }
+
 func (e TransportReady) String() string {
-	return fmt.Sprintf("subchannel %d: READY, %s -> %s", e.Subchannel, e.Conn.Local, e.Conn.Remote)
+	return fmt.Sprintf("subchannel %d: READY%s", e.Subchannel, with(", ", e.Conn.ends(), ""))
 }
 
-// TransportDraining tells that a transport takes no new RPCs and waits for those that it still carries.
+// TransportDraining reports that a transport takes no new RPCs and waits for those that it still carries.
 type TransportDraining struct {
-	Head
-	Transport       ID
-	Cause           Cause
+	Header
+	Transport ID
+	Cause     Cause
+	// DisconnectError is gRPC's own reason for the loss (gRFC A94), empty where it gave none.
 	DisconnectError string
 	// InFlight counts the RPCs that the transport carries.
 	InFlight int64
@@ -63,15 +38,20 @@ type TransportDraining struct {
 // Kind implements [Event].
 func (TransportDraining) Kind() Kind { return KindTeardown }
 
+// Name implements [Event].
+func (TransportDraining) Name() string { return "transport.draining" }
+
 func (e TransportDraining) String() string {
-	return fmt.Sprintf("subchannel %d: draining %d RPCs (%s)", e.Subchannel, e.InFlight, e.Cause)
+	return fmt.Sprintf("subchannel %d: draining %s (%s)", e.Subchannel, count(e.InFlight, "RPC", "RPCs"), e.Cause)
 }
 
 // TCP is what the kernel knew of the socket when the transport was lost. It is read on Linux.
 type TCP struct {
 	// State is the kernel's name: ESTABLISHED, CLOSE_WAIT ...
-	State       string
-	RTT         time.Duration
+	State string
+	// RTT is the smoothed round-trip time.
+	RTT time.Duration
+	// Retransmits counts the segments that were sent again.
 	Retransmits int64
 	// Unacked counts the segments that were sent and not acknowledged.
 	Unacked int64
@@ -84,18 +64,9 @@ type TCP struct {
 	Sent, Spurious int64
 }
 
-// TCPSample is what a transport's socket did since the last sample; MinRTT and DeliveryRate are those of now. It is no
-// event: sinks are not told of it.
-type TCPSample struct {
-	Target                      string
-	MinRTT                      time.Duration
-	DeliveryRate                uint64
-	Sent, Retransmits, Spurious int64
-}
-
-// TransportEnded tells that a transport is gone, and why.
+// TransportEnded reports that a transport is gone, and why.
 type TransportEnded struct {
-	Head
+	Header
 	Transport ID
 	Address   string
 	Conn      Conn
@@ -106,7 +77,7 @@ type TransportEnded struct {
 	Cause      Cause
 	// Outcome is OutcomeInterrupted where redial was shut down before the transport ended, and empty else.
 	Outcome Outcome
-	// DisconnectError is gRPC's own word (gRFC A94), empty where gRPC said nothing.
+	// DisconnectError is gRPC's own reason for the loss (gRFC A94), empty where it gave none.
 	DisconnectError string
 	// HTTP2ErrorCode and GoAwayDebugData are those of a GOAWAY.
 	HTTP2ErrorCode  string
@@ -123,7 +94,19 @@ type TransportEnded struct {
 // Kind implements [Event].
 func (TransportEnded) Kind() Kind { return KindTeardown }
 
+// Name implements [Event].
+func (TransportEnded) Name() string { return "transport.ended" }
+
 func (e TransportEnded) String() string {
-	return fmt.Sprintf("subchannel %d: transport %s -> %s gone after %v: %s (grpc says %q), %d RPCs killed",
-		e.Subchannel, e.Conn.Local, e.Conn.Remote, e.Gone.Sub(e.Start), e.Cause, e.DisconnectError, e.Interrupted)
+	return fmt.Sprintf("subchannel %d: transport%s gone after %v: %s%s, %s killed",
+		e.Subchannel, with(" ", e.Conn.ends(), ""), e.Gone.Sub(e.Start), e.Cause,
+		with(` (gRPC reports "`, e.DisconnectError, `")`), count(e.Interrupted, "RPC", "RPCs"))
+}
+
+// ends describes both ends of a socket, or is empty where none is known.
+func (c Conn) ends() string {
+	if c.Local == "" && c.Remote == "" {
+		return ""
+	}
+	return c.Local + " -> " + c.Remote
 }

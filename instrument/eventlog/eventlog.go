@@ -34,7 +34,7 @@ func New(h slog.Handler) event.Sink {
 		if !h.Enabled(ctx, level) {
 			return
 		}
-		r := slog.NewRecord(e.Header().Time, level, e.String(), 0)
+		r := slog.NewRecord(e.EventHeader().Time, level, e.String(), 0)
 		r.AddAttrs(AppendAttrs(nil, e)...)
 		if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
 			r.AddAttrs(slog.String(KeyTraceID, sc.TraceID().String()))
@@ -71,7 +71,7 @@ func Level(e event.Event) slog.Level {
 // AppendAttrs appends what an event tells, first its kind and what it is about. What is unknown is left out. Durations
 // are float seconds.
 func AppendAttrs(to []slog.Attr, e event.Event) []slog.Attr {
-	h := e.Header()
+	h := e.EventHeader()
 	a := attrs(to)
 	a.add(slog.String(KeyKind, string(e.Kind())), slog.String(string(signal.Target), h.Target))
 	a.id(string(signal.ChannelID), h.Channel)

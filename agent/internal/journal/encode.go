@@ -22,7 +22,7 @@ const hex = "0123456789abcdef"
 func (c *encoder) append(b []byte, seq uint64, sc trace.SpanContext, e event.Event) []byte {
 	b = strconv.AppendUint(append(b, `{"seq":`...), seq, 10)
 	b = append(b, `,"time":"`...)
-	b = e.Header().Time.UTC().AppendFormat(b, time.RFC3339Nano)
+	b = e.EventHeader().Time.UTC().AppendFormat(b, time.RFC3339Nano)
 	b = append(b, '"')
 	clear(c.attrs)
 	c.attrs = eventlog.AppendAttrs(c.attrs[:0], e)

@@ -83,7 +83,7 @@ func (j *Journal) Handle(ctx context.Context, e event.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.seq++
-	h := e.Header()
+	h := e.EventHeader()
 	entry := Entry{Seq: j.seq, Kind: e.Kind(), Target: h.Target, Time: h.Time}
 	j.scratch = j.encoder.append(j.scratch[:0], j.seq, trace.SpanContextFromContext(ctx), e)
 	j.all.add(entry, j.scratch)
@@ -112,7 +112,7 @@ func (j *Journal) track(id event.ID, e event.Event) {
 	switch {
 	case changed.From == "":
 		log.subchannels++
-	case changed.To == event.Shutdown:
+	case changed.To == event.StateShutdown:
 		if log.subchannels--; log.subchannels <= 0 {
 			j.unlink(log)
 			delete(j.endpoints, id)

@@ -24,8 +24,8 @@ var (
 
 func backoff(endpoint event.ID, at time.Time) event.Event {
 	return event.BackoffEnded{
-		Head:  event.Head{Time: at, Target: "dns:///service.example:443", Channel: 1, Endpoint: endpoint, Subchannel: 2},
-		Start: at.Add(-time.Second), Outcome: event.OutcomeElapsed,
+		Header: event.Header{Time: at, Target: "dns:///service.example:443", Channel: 1, Endpoint: endpoint, Subchannel: 2},
+		Start:  at.Add(-time.Second), Outcome: event.OutcomeElapsed,
 	}
 }
 
@@ -40,9 +40,9 @@ func all(r *Reader) (entries []Entry) {
 func TestLine(t *testing.T) {
 	j := New(DefaultSize)
 	j.Handle(sampled, event.AttemptEnded{
-		Head:   event.Head{Time: begin, Target: "dns:///service.example:443", Channel: 1, Endpoint: 7, Subchannel: 2},
+		Header: event.Header{Time: begin, Target: "dns:///service.example:443", Channel: 1, Endpoint: 7, Subchannel: 2},
 		Number: 3, Address: "10.0.0.1:443", Start: begin.Add(-250 * time.Millisecond), Outcome: event.OutcomeFailed,
-		Phase: event.Dial, Err: errors.New("\"quoted\" \\ \x01 \xff é"), ErrorType: "timeout",
+		Phase: event.PhaseDial, Err: errors.New("\"quoted\" \\ \x01 \xff é"), ErrorType: "timeout",
 	})
 	entries := all(j.After(0))
 	if len(entries) != 1 {
@@ -68,7 +68,7 @@ func TestLongText(t *testing.T) {
 	j := New(MinSize)
 	long := strings.Repeat("é\n", 100_000)
 	j.Handle(context.Background(), event.Resolved{
-		Head: event.Head{Time: begin, Target: long}, Start: begin, Outcome: event.OutcomeFailed, Err: errors.New(long),
+		Header: event.Header{Time: begin, Target: long}, Start: begin, Outcome: event.OutcomeFailed, Err: errors.New(long),
 	})
 	line := all(j.After(0))[0].Line
 	if !json.Valid(line) || len(line) > 3*maxText {
@@ -104,9 +104,9 @@ func TestOverwriting(t *testing.T) {
 // A noisy endpoint does not push out what was told last of a quiet one, until that is gone.
 func TestQuietEndpoint(t *testing.T) {
 	j := New(MinSize)
-	quiet := event.Head{Time: begin, Target: "quiet", Endpoint: 7, Subchannel: 70}
-	j.Handle(context.Background(), event.SubchannelState{Head: quiet, To: event.Idle})
-	j.Handle(context.Background(), event.TransportEnded{Head: quiet, Start: begin, Lost: begin, Gone: begin, Cause: event.CauseGoAway})
+	quiet := event.Header{Time: begin, Target: "quiet", Endpoint: 7, Subchannel: 70}
+	j.Handle(context.Background(), event.SubchannelState{Header: quiet, To: event.StateIdle})
+	j.Handle(context.Background(), event.TransportEnded{Header: quiet, Start: begin, Lost: begin, Gone: begin, Cause: event.CauseGoAway})
 	for i := range 10_000 {
 		j.Handle(context.Background(), backoff(8, begin.Add(time.Duration(i)*time.Second)))
 	}
@@ -119,7 +119,7 @@ func TestQuietEndpoint(t *testing.T) {
 			t.Error("the log of all events was not overwritten: the test tells nothing")
 		}
 	}
-	j.Handle(context.Background(), event.SubchannelState{Head: quiet, From: event.Idle, To: event.Shutdown})
+	j.Handle(context.Background(), event.SubchannelState{Header: quiet, From: event.StateIdle, To: event.StateShutdown})
 	if kept := all(j.Endpoint(7)); len(kept) != 0 {
 		t.Errorf("of an endpoint that is gone are kept %+v", kept)
 	}

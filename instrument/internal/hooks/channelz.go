@@ -51,14 +51,14 @@ func (z channelz) state() (event.State, bool) {
 func stateOf(s connectivity.State) event.State {
 	switch s {
 	case connectivity.Idle:
-		return event.Idle
+		return event.StateIdle
 	case connectivity.Connecting:
-		return event.Connecting
+		return event.StateConnecting
 	case connectivity.Ready:
-		return event.Ready
+		return event.StateReady
 	case connectivity.TransientFailure:
-		return event.TransientFailure
+		return event.StateTransientFailure
 	default:
-		return event.Shutdown
+		return event.StateShutdown
 	}
 }

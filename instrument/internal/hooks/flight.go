@@ -71,7 +71,7 @@ func (f *flight) lose(word string) {
 	if f.probe != nil {
 		tcp = f.probe()
 	}
-	f.channel.do(func(at time.Time) { f.life.Lose(at, word, tcp) })
+	f.channel.do(func(at time.Time) { f.life.Disconnected(at, word, tcp) })
 }
 
 func (f *flight) rpcDone(info balancer.DoneInfo) {

@@ -23,8 +23,8 @@ import (
 	estats "google.golang.org/grpc/experimental/stats"
 
 	"github.com/redial-dev/redial/instrument/event"
-	"github.com/redial-dev/redial/instrument/internal/census"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
+	"github.com/redial-dev/redial/instrument/internal/sample"
 	"github.com/redial-dev/redial/instrument/snapshot"
 )
 
@@ -44,7 +44,7 @@ type Config struct {
 	// Overflow is told of an RPC that is not followed because too many wait already.
 	Overflow func()
 	// Sampled is told, each SampleEvery, what the socket of each transport did. Zero turns that off.
-	Sampled     func(event.TCPSample)
+	Sampled     func(sample.TCP)
 	SampleEvery time.Duration
 	// Unattributed is told of a connection that belongs to no subchannel known.
 	Unattributed func()
@@ -142,9 +142,9 @@ func (o *Observer) Snapshot() []snapshot.Channel {
 	return channels
 }
 
-// Census counts what there is now. The state of every channel is looked at, and told even if nothing else happens to it.
-func (o *Observer) Census() census.Census {
-	now := census.Census{}
+// Counts counts what there is now. The state of every channel is looked at, and told even if nothing else happens to it.
+func (o *Observer) Counts() sample.ByTarget {
+	now := sample.ByTarget{}
 	for _, c := range o.all() {
 		c.do(func(time.Time) { c.life.Count(now.Of(c.life.Target())) })
 		o.forgetIfFinished(c)
@@ -235,7 +235,7 @@ func (c *channel) poll(at time.Time) {
 		return
 	}
 	c.life.SetState(at, state)
-	c.shutdown = state == event.Shutdown
+	c.shutdown = state == event.StateShutdown
 }
 
 // identify tells the channel's channelz id, and releases what waited for it.
@@ -285,9 +285,9 @@ func (c *channel) interrupt() {
 // closePolicy ends a policy for the reason that the channel's state tells.
 func (c *channel) closePolicy(at time.Time, p *lifecycle.Policy) {
 	switch state, _ := c.zed.state(); state {
-	case event.Shutdown:
+	case event.StateShutdown:
 		p.Close(at, event.CauseChannelClosed)
-	case event.Idle:
+	case event.StateIdle:
 		p.Close(at, event.CauseIdleTimeout)
 	default:
 		p.CloseRemoved(at)

@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/sample"
 )
 
 // sampler reads the sockets of the transports now and then. Its timer runs while there are any. Nobody waits for it.
 type sampler struct {
 	interval  time.Duration // Zero: it is off.
-	tell      func(event.TCPSample)
+	tell      func(sample.TCP)
 	recovered func() // Deferred around what is not redial's own: a socket and a meter.
 
 	flights sync.Map // The keys are *flight.
@@ -69,7 +70,7 @@ func (s *sampler) tellOf(f *flight, tcp *event.TCP) {
 		return
 	}
 	f.samples.told = *tcp
-	s.tell(event.TCPSample{
+	s.tell(sample.TCP{
 		Target: f.samples.target, MinRTT: tcp.MinRTT, DeliveryRate: tcp.DeliveryRate,
 		Sent: tcp.Sent - last.Sent, Retransmits: tcp.Retransmits - last.Retransmits, Spurious: tcp.Spurious - last.Spurious,
 	})

@@ -130,7 +130,7 @@ func (o *Observer) Dialing(ctx context.Context) DialRecord {
 
 // Tried tells that the dialer tries an address.
 func (d DialRecord) Tried(address string) {
-	d.do(func(at time.Time) { d.subConn.life.DialTried(at, address) })
+	d.do(func(at time.Time) { d.subConn.life.DialAttempt(at, address) })
 }
 
 // Done tells what the dialer answered.

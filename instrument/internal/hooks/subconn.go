@@ -113,13 +113,13 @@ func (s *subConn) do(input func(at time.Time)) {
 func (s *subConn) stateChange(state balancer.SubConnState) {
 	to := stateOf(state.ConnectivityState)
 	s.do(func(at time.Time) { s.life.SetState(at, to, state.ConnectionError) })
-	if to == event.Idle || to == event.TransientFailure || to == event.Shutdown {
+	if to == event.StateIdle || to == event.StateTransientFailure || to == event.StateShutdown {
 		s.policy.observer.conns.forget(s)
 		if f := s.flight.Load(); f != nil {
 			f.settle()
 		}
 	}
-	if to == event.Shutdown {
+	if to == event.StateShutdown {
 		s.policy.forget(s)
 	}
 }

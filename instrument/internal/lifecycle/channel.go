@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
-	"github.com/redial-dev/redial/instrument/internal/census"
+	"github.com/redial-dev/redial/instrument/internal/sample"
 )
 
 // Config is what [Channel]s share.
@@ -44,8 +44,8 @@ type Channel struct {
 	now        time.Time
 	state      event.State
 	stateSince time.Time
-	policies   bag[*Policy]
-	leaving    bag[*Transport] // Those that are lost and whose record has not ended.
+	policies   smallSet[*Policy]
+	leaving    smallSet[*Transport] // Those that are lost and whose record has not ended.
 	waits      map[*Wait]struct{}
 	addresses  []string // Of the resolver's last answer; nil if there was none.
 	// idled tells that the channel went idle and was not READY since: who connects now wakes it.
@@ -65,8 +65,8 @@ func (c *Channel) Identify(id int64) { c.id = id }
 func (c *Channel) Target() string { return c.target }
 
 // Count adds the channel to what its target has.
-func (c *Channel) Count(to *census.Count) {
-	if c.state != "" && c.state != event.Shutdown {
+func (c *Channel) Count(to *sample.Counts) {
+	if c.state != "" && c.state != event.StateShutdown {
 		to.Channels[c.state]++
 	}
 	for _, p := range c.policies {
@@ -81,16 +81,16 @@ func (c *Channel) Count(to *census.Count) {
 
 // SetState tells the channel's own state, which is that of its topmost policy or of idleness.
 func (c *Channel) SetState(at time.Time, s event.State) {
-	if c.state == s || c.state == event.Shutdown {
+	if c.state == s || c.state == event.StateShutdown {
 		return
 	}
 	head := c.head(at)
 	from := c.state
 	c.state, c.stateSince = s, head.Time
-	if s == event.Ready {
+	if s == event.StateReady {
 		c.idled = false
 	}
-	c.emit(event.ChannelState{Head: head, From: from, To: s})
+	c.emit(event.ChannelState{Header: head, From: from, To: s})
 }
 
 // Done reports whether nothing is open any more, so that the machine may be forgotten once its channel is closed.
@@ -99,7 +99,7 @@ func (c *Channel) Done() bool {
 }
 
 // over reports whether nothing begins any more: on its way down a channel still goes through the motions.
-func (c *Channel) over() bool { return c.closed || c.state == event.Shutdown }
+func (c *Channel) over() bool { return c.closed || c.state == event.StateShutdown }
 
 // Interrupt ends all that is open, as interrupted. The machine ignores every later input.
 func (c *Channel) Interrupt(at time.Time) {
@@ -115,7 +115,7 @@ func (c *Channel) Interrupt(at time.Time) {
 	for _, t := range slices.Clone(c.leaving) {
 		t.end(at, event.OutcomeInterrupted)
 	}
-	c.SetState(at, event.Shutdown)
+	c.SetState(at, event.StateShutdown)
 	c.closed = true
 }
 
@@ -134,8 +134,8 @@ func (c *Channel) advance(at time.Time) time.Time {
 	return c.now
 }
 
-func (c *Channel) head(at time.Time) event.Head {
-	return event.Head{Time: c.advance(at), Target: c.target, Channel: c.id}
+func (c *Channel) head(at time.Time) event.Header {
+	return event.Header{Time: c.advance(at), Target: c.target, Channel: c.id}
 }
 
 // ending says why something is taken down from this side, and what becomes of the connecting that goes on in it.

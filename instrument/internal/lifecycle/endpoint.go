@@ -15,7 +15,7 @@ type Policy struct {
 	state event.State
 	// own is pick_first's only endpoint; nil for policies in which each subchannel is an endpoint of its own.
 	own       *endpoint
-	endpoints bag[*endpoint]
+	endpoints smallSet[*endpoint]
 	closed    bool
 }
 
@@ -28,7 +28,7 @@ func (c *Channel) OpenPickFirst() *Policy {
 
 // OpenPolicy tells that a policy was made in which each subchannel is an endpoint.
 func (c *Channel) OpenPolicy() *Policy {
-	p := &Policy{ch: c, state: event.Idle}
+	p := &Policy{ch: c, state: event.StateIdle}
 	c.policies.add(p)
 	return p
 }
@@ -42,9 +42,9 @@ func (p *Policy) SetState(at time.Time, s event.State) {
 	p.state = s
 	switch {
 	case p.own == nil:
-	case s == event.Connecting && p.own.up == nil && !p.ch.over():
+	case s == event.StateConnecting && p.own.up == nil && !p.ch.over():
 		p.own.connect(at)
-	case s == event.TransientFailure:
+	case s == event.StateTransientFailure:
 		p.own.abandonIfEmpty(at)
 	}
 }
@@ -148,7 +148,7 @@ type episode struct {
 	rpcsWaited int
 }
 
-func (e *endpoint) head(at time.Time) event.Head {
+func (e *endpoint) head(at time.Time) event.Header {
 	h := e.policy.ch.head(at)
 	h.Endpoint = e.id
 	return h
@@ -164,14 +164,14 @@ func (e *endpoint) connect(at time.Time) {
 	}
 	ch := e.policy.ch
 	head := e.head(at)
-	e.episode = &episode{id: ch.cfg.NextID(), trigger: event.First, start: head.Time, chapter: head.Time}
+	e.episode = &episode{id: ch.cfg.NextID(), trigger: event.TriggerFirst, start: head.Time, chapter: head.Time}
 	switch {
 	case e.lost != 0:
-		e.episode.trigger = event.Redial
+		e.episode.trigger = event.TriggerRedial
 	case e.woken:
-		e.episode.trigger = event.Wake
+		e.episode.trigger = event.TriggerWake
 	}
-	ch.emit(event.ConnectStarted{Head: head, Episode: e.episode.id, Trigger: e.episode.trigger, Lost: e.lost})
+	ch.emit(event.ConnectStarted{Header: head, Episode: e.episode.id, Trigger: e.episode.trigger, Lost: e.lost})
 	e.lost = 0
 	for w := range ch.waits {
 		if w.policy == e.policy && w.episode == 0 {
@@ -183,17 +183,17 @@ func (e *endpoint) connect(at time.Time) {
 // longChapter is how long a chapter lasts until the next attempt begins another: a dead backend shows up within minutes.
 const longChapter = 5 * time.Minute
 
-// turnPage begins the next chapter of an episode whose chapter has become long. What is open stays in its chapter.
-func (e *endpoint) turnPage(at time.Time) {
+// rollOver begins the next chapter of an episode whose chapter has become long. What is open stays in its chapter.
+func (e *endpoint) rollOver(at time.Time) {
 	p, ch := e.episode, e.policy.ch
 	head := e.head(at)
 	if head.Time.Sub(p.chapter) < longChapter {
 		return
 	}
-	e.tellEnd(p, head, event.OutcomeContinued)
+	e.reportEnd(p, head, event.OutcomeContinued)
 	previous := p.id
 	p.id, p.chapter = ch.cfg.NextID(), head.Time
-	ch.emit(event.ConnectStarted{Head: head, Episode: p.id, Trigger: event.Continued, Previous: previous})
+	ch.emit(event.ConnectStarted{Header: head, Episode: p.id, Trigger: event.TriggerContinued, Previous: previous})
 }
 
 // ready ends the episode well. The other ways to the endpoint are given up, as pick_first does.
@@ -213,12 +213,12 @@ func (e *endpoint) endEpisode(at time.Time, o event.Outcome) {
 		return
 	}
 	e.episode = nil
-	e.tellEnd(p, e.head(at), o)
+	e.reportEnd(p, e.head(at), o)
 }
 
-func (e *endpoint) tellEnd(p *episode, head event.Head, o event.Outcome) {
+func (e *endpoint) reportEnd(p *episode, head event.Header, o event.Outcome) {
 	ended := event.ConnectEnded{
-		Head: head, Episode: p.id, Trigger: p.trigger, Outcome: o, Start: p.start,
+		Header: head, Episode: p.id, Trigger: p.trigger, Outcome: o, Start: p.start,
 		Attempts: p.attempts, Backoff: p.backoff, RPCsWaited: p.rpcsWaited,
 	}
 	if o != event.OutcomeReady {

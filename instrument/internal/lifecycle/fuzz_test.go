@@ -54,7 +54,7 @@ func run(t *testing.T, script []byte) {
 	}
 	if t.Failed() {
 		for _, e := range j.story {
-			t.Logf("%v %s", e.Header().Time.Sub(begin), e)
+			t.Logf("%v %s", e.EventHeader().Time.Sub(begin), e)
 		}
 	}
 }
@@ -83,7 +83,7 @@ func newPlayer(j *judge) *player {
 }
 
 var (
-	states   = []event.State{event.Idle, event.Connecting, event.Ready, event.TransientFailure, event.Shutdown}
+	states   = []event.State{event.StateIdle, event.StateConnecting, event.StateReady, event.StateTransientFailure, event.StateShutdown}
 	causes   = []event.Cause{event.CauseChannelClosed, event.CauseIdleTimeout, event.CauseLBPolicy}
 	words    = []string{"unknown", "connection reset", "GOAWAY NO_ERROR", "subchannel shutdown"}
 	outcomes = []event.Outcome{event.OutcomePicked, event.OutcomeFailed, event.OutcomeCancelled, event.OutcomeDeadlineExceeded}
@@ -146,7 +146,7 @@ func (p *player) ofChannel(what, which byte, err error) {
 		p.ch.SetState(p.now, choose(states, which))
 	case 1:
 		if t := choose(p.transports, which); t != nil {
-			t.Lose(p.now, choose(words, which), choose(sockets, which/4))
+			t.Disconnected(p.now, choose(words, which), choose(sockets, which/4))
 		}
 	case 2:
 		p.resolver.Asked(p.now)
@@ -184,7 +184,7 @@ func (p *player) ofSubchannel(s *Subchannel, what, which byte, conn event.Conn, 
 		s.DialStart(p.now)
 	case 5:
 		if which%2 == 0 {
-			s.DialTried(p.now, "tried:1")
+			s.DialAttempt(p.now, "tried:1")
 		}
 		s.DialEnd(p.now, conn, err)
 	case 6:
@@ -249,7 +249,7 @@ func (j *judge) hear(e event.Event) {
 	if !j.listening {
 		j.t.Errorf("without an input: %s", e)
 	}
-	h := e.Header()
+	h := e.EventHeader()
 	j.story = append(j.story, e)
 	if last := j.told[h.Subchannel]; h.Time.Before(last) {
 		j.t.Errorf("%v runs back to %v: %s", last.Sub(begin), h.Time.Sub(begin), e)

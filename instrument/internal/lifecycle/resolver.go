@@ -64,7 +64,7 @@ func (r *Resolver) emit(at time.Time, addresses int, outcome event.Outcome, err 
 		start = head.Time
 	}
 	r.asked, r.answered = time.Time{}, true
-	r.ch.emit(event.Resolved{Head: head, Start: start, Addresses: addresses, Outcome: outcome, Err: err,
+	r.ch.emit(event.Resolved{Header: head, Start: start, Addresses: addresses, Outcome: outcome, Err: err,
 		ErrorType: class})
 }
 

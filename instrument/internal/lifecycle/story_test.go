@@ -78,7 +78,7 @@ func newMachine() *machine {
 func (m *machine) told() string {
 	var text strings.Builder
 	for _, e := range m.events {
-		fmt.Fprintf(&text, "%-7s %s\n", e.Header().Time.Sub(begin), e)
+		fmt.Fprintf(&text, "%-7s %s\n", e.EventHeader().Time.Sub(begin), e)
 	}
 	m.events = nil
 	return text.String()
@@ -170,7 +170,7 @@ func (m *machine) subchannelInput(at time.Time, what string, args []string, rest
 	case "dial":
 		s.DialStart(at)
 	case "tried":
-		s.DialTried(at, args[1])
+		s.DialAttempt(at, args[1])
 	case "dialed":
 		s.DialEnd(at, conn, rest(1))
 	case "shake":
@@ -193,7 +193,7 @@ func (m *machine) transportInput(at time.Time, what string, args []string, rest 
 		m.tcp[args[0]] = &event.TCP{State: args[1], Idle: idle}
 		return err == nil
 	case "lost":
-		t.Lose(at, wordOf(rest(1)), m.tcp[args[0]])
+		t.Disconnected(at, wordOf(rest(1)), m.tcp[args[0]])
 	case "gone":
 		t.ConnEnd(at)
 	case "check":

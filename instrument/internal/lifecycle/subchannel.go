@@ -48,7 +48,7 @@ type attempt struct {
 	phase      event.Phase
 	open       bool
 	phaseStart time.Time
-	tried      []event.Tried
+	tried      []event.DialAttempt
 	conn       event.Conn
 	err        error
 }
@@ -65,7 +65,7 @@ func (p *Policy) Add(at time.Time, id int64, address string) *Subchannel {
 		return s
 	}
 	e.subchannels = append(e.subchannels, s)
-	s.setState(at, event.Idle, nil)
+	s.setState(at, event.StateIdle, nil)
 	return s
 }
 
@@ -78,11 +78,11 @@ func (s *Subchannel) SetAddress(address string) { s.address = address }
 func (s *Subchannel) ch() *Channel { return s.endpoint.policy.ch }
 
 func (s *Subchannel) emit(e event.Event) {
-	s.toldAt = e.Header().Time
+	s.toldAt = e.EventHeader().Time
 	s.ch().emit(e)
 }
 
-func (s *Subchannel) head(at time.Time) event.Head {
+func (s *Subchannel) head(at time.Time) event.Header {
 	h := s.endpoint.head(at)
 	h.Subchannel = s.id
 	return h
@@ -91,17 +91,17 @@ func (s *Subchannel) head(at time.Time) event.Head {
 // SetState tells the connectivity state that gRPC delivered to the subchannel's listener, with the error of a
 // TRANSIENT_FAILURE.
 func (s *Subchannel) SetState(at time.Time, to event.State, err error) {
-	if to == event.Shutdown {
+	if to == event.StateShutdown {
 		s.close(at, endingOf(s.ch().removalCause(s.address)))
 		return
 	}
-	if s.orphan || s.state == event.Shutdown {
+	if s.orphan || s.state == event.StateShutdown {
 		return
 	}
 	if s.givenUp && s.endpoint.up == nil {
 		s.givenUp = false
 	}
-	if to == event.Idle {
+	if to == event.StateIdle {
 		s.idle(at)
 	}
 	s.setState(at, to, err)
@@ -109,13 +109,13 @@ func (s *Subchannel) SetState(at time.Time, to event.State, err error) {
 		return
 	}
 	switch to {
-	case event.Connecting:
+	case event.StateConnecting:
 		if !s.up() {
 			s.connect(at)
 		}
-	case event.Ready:
+	case event.StateReady:
 		s.ready(at)
-	case event.TransientFailure:
+	case event.StateTransientFailure:
 		s.fail(at, err)
 	}
 }
@@ -124,8 +124,8 @@ func (s *Subchannel) setState(at time.Time, to event.State, err error) {
 	if s.state == to {
 		return
 	}
-	told := event.SubchannelState{Head: s.head(at), From: s.state, To: to}
-	if to == event.TransientFailure { // gRPC repeats the error with the state that follows.
+	told := event.SubchannelState{Header: s.head(at), From: s.state, To: to}
+	if to == event.StateTransientFailure { // gRPC repeats the error with the state that follows.
 		told.Err = err
 	}
 	s.state, s.stateSince = to, told.Time
@@ -148,11 +148,11 @@ func (s *Subchannel) connectSince(at, since time.Time) *attempt {
 		return s.attempt
 	}
 	if s.transport != nil { // A dial that ran ahead of the news that the old transport is lost.
-		s.transport.goDown(at, "")
+		s.transport.drain(at, "")
 	}
 	s.endBackoff(at)
 	s.endpoint.connect(at)
-	s.endpoint.turnPage(at)
+	s.endpoint.rollOver(at)
 	episode := s.endpoint.episode
 	episode.attempts++
 	head := s.head(at)
@@ -161,15 +161,15 @@ func (s *Subchannel) connectSince(at, since time.Time) *attempt {
 	}
 	s.attempt = &attempt{id: s.ch().cfg.NextID(), chapter: episode.id, number: episode.attempts, start: head.Time}
 	s.emit(event.AttemptStarted{
-		Head: head, Episode: episode.id, Attempt: s.attempt.id, Number: s.attempt.number, Address: s.address,
+		Header: head, Episode: episode.id, Attempt: s.attempt.id, Number: s.attempt.number, Address: s.address,
 	})
-	s.attempt.begin(event.Dial, head.Time)
+	s.attempt.begin(event.PhaseDial, head.Time)
 	return s.attempt
 }
 
 func (a *attempt) begin(p event.Phase, at time.Time) {
 	a.phase, a.open, a.phaseStart, a.err = p, true, at, nil
-	if p == event.Dial {
+	if p == event.PhaseDial {
 		a.tried = nil
 	}
 }
@@ -182,11 +182,11 @@ func (s *Subchannel) endPhase(at time.Time, tls *event.TLS, err error) {
 	}
 	a.open, a.err = false, err
 	ended := event.PhaseEnded{
-		Head: s.head(at), Attempt: a.id, Phase: a.phase, Start: a.phaseStart, Conn: a.conn, TLS: tls,
+		Header: s.head(at), Attempt: a.id, Phase: a.phase, Start: a.phaseStart, Conn: a.conn, TLS: tls,
 		Err: err, ErrorType: failure.Type(err),
 	}
-	if a.phase == event.Dial {
-		ended.Tried = a.tried
+	if a.phase == event.PhaseDial {
+		ended.DialAttempts = a.tried
 	}
 	s.emit(ended)
 }
@@ -197,22 +197,22 @@ func (s *Subchannel) DialStart(at time.Time) {
 	if a == nil {
 		return
 	}
-	if a.open && a.phase != event.Dial {
+	if a.open && a.phase != event.PhaseDial {
 		s.endPhase(at, nil, errNextAddress)
 	}
-	a.begin(event.Dial, s.ch().advance(at))
+	a.begin(event.PhaseDial, s.ch().advance(at))
 }
 
-// DialTried tells that the dialer tries an address.
-func (s *Subchannel) DialTried(at time.Time, address string) {
+// DialAttempt tells that the dialer tries an address.
+func (s *Subchannel) DialAttempt(at time.Time, address string) {
 	if s.attempt != nil {
-		s.attempt.tried = append(s.attempt.tried, event.Tried{At: s.ch().advance(at), Address: address})
+		s.attempt.tried = append(s.attempt.tried, event.DialAttempt{At: s.ch().advance(at), Address: address})
 	}
 }
 
 // DialEnd tells what the dialer answered.
 func (s *Subchannel) DialEnd(at time.Time, conn event.Conn, err error) {
-	if a := s.attempt; a != nil && a.open && a.phase == event.Dial {
+	if a := s.attempt; a != nil && a.open && a.phase == event.PhaseDial {
 		a.conn = conn
 		s.endPhase(at, nil, err)
 	}
@@ -228,17 +228,17 @@ func (s *Subchannel) HandshakeStart(at time.Time, conn event.Conn) {
 	s.discard()
 	if a.open {
 		var err error
-		if a.phase != event.Dial {
+		if a.phase != event.PhaseDial {
 			err = errNextAddress
 		}
 		s.endPhase(at, nil, err)
 	}
-	a.begin(event.Handshake, s.ch().advance(at))
+	a.begin(event.PhaseHandshake, s.ch().advance(at))
 }
 
 // HandshakeEnd tells how the handshake went; tls is nil where it was none of TLS.
 func (s *Subchannel) HandshakeEnd(at time.Time, tls *event.TLS, err error) {
-	if a := s.attempt; a != nil && a.phase == event.Handshake {
+	if a := s.attempt; a != nil && a.phase == event.PhaseHandshake {
 		s.endPhase(at, tls, err)
 	}
 }
@@ -274,7 +274,7 @@ func (s *Subchannel) idle(at time.Time) {
 		s.ready(at)
 	}
 	if s.transport != nil {
-		s.transport.goDown(at, "")
+		s.transport.drain(at, "")
 	}
 }
 
@@ -285,14 +285,14 @@ func (s *Subchannel) fail(at time.Time, err error) {
 		return
 	}
 	if s.transport != nil {
-		s.transport.goDown(at, "")
+		s.transport.drain(at, "")
 	}
 	if s.connect(at) == nil {
 		return
 	}
 	s.endAttempt(at, event.OutcomeFailed, err)
 	s.backoffSince, s.backoffIn = s.ch().now, s.endpoint.episode.id
-	s.emit(event.BackoffStarted{Head: s.head(at), Episode: s.backoffIn})
+	s.emit(event.BackoffStarted{Header: s.head(at), Episode: s.backoffIn})
 }
 
 func (s *Subchannel) endAttempt(at time.Time, o event.Outcome, err error) {
@@ -311,7 +311,7 @@ func (s *Subchannel) endAttempt(at time.Time, o event.Outcome, err error) {
 	} else {
 		s.endPhase(at, nil, cause)
 	}
-	ended.Head = s.head(at)
+	ended.Header = s.head(at)
 	if o == event.OutcomeFailed {
 		ended.Err, ended.ErrorType = err, failure.Type(err)
 		if !s.up() {
@@ -354,7 +354,7 @@ func (s *Subchannel) endBackoffAs(at time.Time, o event.Outcome) {
 		return
 	}
 	head := s.head(at)
-	ended := event.BackoffEnded{Head: head, Episode: s.backoffIn, Start: s.backoffSince, Outcome: o}
+	ended := event.BackoffEnded{Header: head, Episode: s.backoffIn, Start: s.backoffSince, Outcome: o}
 	s.backoffSince = time.Time{}
 	if e := s.endpoint.episode; e != nil {
 		e.backoff += head.Time.Sub(ended.Start)
@@ -370,14 +370,14 @@ func (s *Subchannel) giveUp(at time.Time, o event.Outcome) {
 }
 
 func (s *Subchannel) close(at time.Time, why ending) {
-	if s.state == event.Shutdown || s.orphan {
+	if s.state == event.StateShutdown || s.orphan {
 		return
 	}
 	s.giveUp(at, why.outcome)
 	if s.transport != nil {
-		s.transport.goDown(at, why.cause)
+		s.transport.drain(at, why.cause)
 	}
-	s.setState(at, event.Shutdown, nil)
+	s.setState(at, event.StateShutdown, nil)
 	e := s.endpoint
 	e.subchannels = slices.DeleteFunc(e.subchannels, func(other *Subchannel) bool { return other == s })
 	p := e.policy
@@ -386,7 +386,7 @@ func (s *Subchannel) close(at time.Time, why ending) {
 	case p.own == nil:
 		e.end(at, why)
 		p.endpoints.remove(e)
-	case p.state == event.TransientFailure:
+	case p.state == event.StateTransientFailure:
 		e.abandonIfEmpty(at)
 	}
 }

@@ -47,7 +47,7 @@ func (s *Subchannel) ConnBegin(at time.Time, askable bool) *Transport {
 	if a.open {
 		s.endPhase(at, nil, nil)
 	}
-	a.begin(event.Settings, s.ch().advance(at))
+	a.begin(event.PhaseSettings, s.ch().advance(at))
 	s.attach(t)
 	return t
 }
@@ -67,32 +67,32 @@ func (s *Subchannel) discard() { s.transport = nil }
 func (t *Transport) ready(at time.Time, s *Subchannel) {
 	head := s.head(at)
 	t.id, t.start, t.address = t.ch.cfg.NextID(), head.Time, s.address
-	ready := event.TransportReady{Head: head, Transport: t.id, Address: t.address, Conn: t.conn}
+	ready := event.TransportReady{Header: head, Transport: t.id, Address: t.address, Conn: t.conn}
 	if e := s.endpoint.episode; e != nil {
 		ready.Episode = e.id
 	}
 	s.emit(ready)
 }
 
-// Lose tells that gRPC lost the transport, in its own word (the label grpc.disconnect_error of gRFC A94), and what the
+// Disconnected reports that gRPC lost the transport, in its own word (the label grpc.disconnect_error of gRFC A94), and what the
 // kernel knew of the socket then, if it was asked. It comes before the news of the subchannel that left READY, and
 // before the news of the RPCs that die.
-func (t *Transport) Lose(at time.Time, word string, tcp *event.TCP) {
+func (t *Transport) Disconnected(at time.Time, disconnectError string, tcp *event.TCP) {
 	if !t.lost.IsZero() && t.cause == "" {
 		return
 	}
 	t.cause = "" // Where this side took it down too, gRPC had lost it before.
 	t.lost = t.ch.advance(at)
 	t.inFlight = max(t.inFlight, t.InFlight.Load())
-	t.evidence.Disconnect, t.evidence.TCP = word, tcp
+	t.evidence.Disconnect, t.evidence.TCP = disconnectError, tcp
 }
 
 // TCP returns what the kernel knew of the socket at the loss, or nil.
 func (t *Transport) TCP() *event.TCP { return t.evidence.TCP }
 
-// goDown tells that the transport takes no new RPCs: its subchannel left READY. The cause is set where this side
+// drain tells that the transport takes no new RPCs: its subchannel left READY. The cause is set where this side
 // took it down.
-func (t *Transport) goDown(at time.Time, cause event.Cause) {
+func (t *Transport) drain(at time.Time, cause event.Cause) {
 	c, s := t.ch, t.sub
 	if t.id == 0 {
 		s.discard()
@@ -113,19 +113,19 @@ func (t *Transport) goDown(at time.Time, cause event.Cause) {
 	}
 	c.leaving.add(t)
 	if !t.gone && (t.cause != "" || t.evidence.GoAwayCode() != "") {
-		t.tellDraining(at)
+		t.reportDraining(at)
 	}
 	t.Check(at)
 }
 
-func (t *Transport) tellDraining(at time.Time) {
+func (t *Transport) reportDraining(at time.Time) {
 	n := t.InFlight.Load()
 	if t.told || n <= 0 || t.id == 0 {
 		return
 	}
 	t.told = true
 	t.sub.emit(event.TransportDraining{
-		Head: t.sub.head(at), Transport: t.id, Cause: t.why(), DisconnectError: t.evidence.Disconnect, InFlight: n,
+		Header: t.sub.head(at), Transport: t.id, Cause: t.why(), DisconnectError: t.evidence.Disconnect, InFlight: n,
 	})
 }
 
@@ -187,7 +187,7 @@ func (t *Transport) end(at time.Time, o event.Outcome) {
 	}
 	lost := latest(t.lost, t.start) // It may be lost before it is told to be READY.
 	ended := event.TransportEnded{
-		Head: head, Transport: t.id, Address: t.address, Conn: t.conn, Start: t.start, Lost: lost,
+		Header: head, Transport: t.id, Address: t.address, Conn: t.conn, Start: t.start, Lost: lost,
 		Gone: latest(t.goneT, lost), Cause: t.why(), Outcome: o, DisconnectError: t.evidence.Disconnect,
 		HTTP2ErrorCode: t.evidence.GoAwayCode(), GoAwayDebugData: t.evidence.GoAwayDebugData(),
 		InFlight: max(t.inFlight, t.interrupted+t.retried), Interrupted: t.interrupted + max(0, t.InFlight.Load()),

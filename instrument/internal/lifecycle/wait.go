@@ -31,7 +31,7 @@ func (p *Policy) Wait(ctx context.Context, at time.Time, method string) *Wait {
 	if e := p.episode(); e != nil {
 		w.join(e)
 	}
-	p.ch.emit(event.PickWaitStarted{Head: head, Episode: w.episode, Method: method})
+	p.ch.emit(event.PickWaitStarted{Header: head, Episode: w.episode, Method: method})
 	return w
 }
 
@@ -51,7 +51,7 @@ func (w *Wait) End(at time.Time, o event.Outcome, err error) {
 		ch.waits = nil // A map keeps the memory of all that were ever in it.
 	}
 	ch.emit(event.PickWaitEnded{
-		Head: ch.head(at), Context: w.ctx, Method: w.method, Episode: w.episode, Start: w.start, Outcome: o, Err: err,
+		Header: ch.head(at), Context: w.ctx, Method: w.method, Episode: w.episode, Start: w.start, Outcome: o, Err: err,
 		ErrorType: waitFailure(o, err),
 	})
 }
@@ -69,7 +69,7 @@ func waitFailure(o event.Outcome, err error) string {
 
 // Refuse tells that an RPC failed because the policy has no READY subchannel, and returns the event.
 func (p *Policy) Refuse(ctx context.Context, at time.Time, method string, err error) event.RPCRefused {
-	refused := event.RPCRefused{Head: p.ch.head(at), Context: ctx, Method: method, Err: err, ErrorType: failure.Type(err)}
+	refused := event.RPCRefused{Header: p.ch.head(at), Context: ctx, Method: method, Err: err, ErrorType: failure.Type(err)}
 	if e := p.failed(); e != nil {
 		refused.Endpoint = e.id
 		refused.ErrorType = failure.Type(e.err)

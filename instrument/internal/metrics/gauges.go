@@ -8,7 +8,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/redial-dev/redial/instrument/event"
-	"github.com/redial-dev/redial/instrument/internal/census"
+	"github.com/redial-dev/redial/instrument/internal/sample"
 	"github.com/redial-dev/redial/instrument/internal/signal"
 )
 
@@ -22,9 +22,9 @@ type gauges struct {
 }
 
 // states are those in which a channel or subchannel is there.
-var states = []event.State{event.Idle, event.Connecting, event.Ready, event.TransientFailure}
+var states = []event.State{event.StateIdle, event.StateConnecting, event.StateReady, event.StateTransientFailure}
 
-func (m *maker) gauges(count func() census.Census) *gauges {
+func (m *maker) gauges(count func() sample.ByTarget) *gauges {
 	g := &gauges{targets: map[string]struct{}{}}
 	channels := m.upDown(signal.Channels, "{channel}", "Channels by connectivity state.")
 	subchannels := m.upDown(signal.Subchannels, "{subchannel}", "Subchannels by connectivity state.")

@@ -11,8 +11,8 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"github.com/redial-dev/redial/instrument/event"
-	"github.com/redial-dev/redial/instrument/internal/census"
 	"github.com/redial-dev/redial/instrument/internal/failure"
+	"github.com/redial-dev/redial/instrument/internal/sample"
 	"github.com/redial-dev/redial/instrument/internal/signal"
 )
 
@@ -31,7 +31,7 @@ type Sink struct {
 
 // New makes the instruments. At each collection it asks what there is now. The instruments that could not be made do
 // nothing, and are named by the error.
-func New(meter metric.Meter, count func() census.Census) (*Sink, error) {
+func New(meter metric.Meter, count func() sample.ByTarget) (*Sink, error) {
 	m := maker{meter: meter}
 	s := &Sink{
 		attributes: map[series]metric.MeasurementOption{},
@@ -83,7 +83,7 @@ func (s *Sink) Unattributed() { s.unattributed.Add(context.Background(), 1) }
 // Handle records what an event measures. The context carries the span for exemplars. It must be called by one goroutine
 // at a time.
 func (s *Sink) Handle(ctx context.Context, e event.Event) {
-	target := e.Header().Target
+	target := e.EventHeader().Target
 	switch e := e.(type) {
 	case event.ChannelState:
 		s.gauges.see(target)

@@ -15,12 +15,12 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/redial-dev/redial/instrument/event"
-	"github.com/redial-dev/redial/instrument/internal/census"
 	"github.com/redial-dev/redial/instrument/internal/failure"
+	"github.com/redial-dev/redial/instrument/internal/sample"
 )
 
 var (
-	head      = event.Head{Time: time.Unix(1, 0), Target: "dns:///series"}
+	head      = event.Header{Time: time.Unix(1, 0), Target: "dns:///series"}
 	start     = time.Unix(0, 0)
 	errFailed = errors.New("a failure")
 )
@@ -28,34 +28,34 @@ var (
 // everything is every event that makes a series of its own, with all the values that the lifecycle can give it, and
 // more HTTP/2 error codes than there are.
 func everything() (all []event.Event) {
-	all = append(all, event.ChannelState{Head: head, To: event.Idle})
+	all = append(all, event.ChannelState{Header: head, To: event.StateIdle})
 	for _, o := range []event.Outcome{event.OutcomeReady, event.OutcomeAbandoned, event.OutcomeChannelClosed, event.OutcomeInterrupted} {
-		for _, t := range []event.Trigger{event.First, event.Redial, event.Wake} {
-			all = append(all, event.ConnectEnded{Head: head, Start: start, Trigger: t, Outcome: o})
+		for _, t := range []event.Trigger{event.TriggerFirst, event.TriggerRedial, event.TriggerWake} {
+			all = append(all, event.ConnectEnded{Header: head, Start: start, Trigger: t, Outcome: o})
 		}
-		all = append(all, event.AttemptEnded{Head: head, Start: start, Outcome: o})
+		all = append(all, event.AttemptEnded{Header: head, Start: start, Outcome: o})
 	}
-	all = append(all, event.AttemptEnded{Head: head, Start: start, Outcome: event.OutcomeCancelled})
-	for _, phase := range []event.Phase{event.Dial, event.Handshake, event.Settings} {
-		all = append(all, event.PhaseEnded{Head: head, Start: start, Phase: phase})
+	all = append(all, event.AttemptEnded{Header: head, Start: start, Outcome: event.OutcomeCancelled})
+	for _, phase := range []event.Phase{event.PhaseDial, event.PhaseHandshake, event.PhaseSettings} {
+		all = append(all, event.PhaseEnded{Header: head, Start: start, Phase: phase})
 		for _, class := range failure.Types {
 			all = append(all,
-				event.AttemptEnded{Head: head, Start: start, Outcome: event.OutcomeFailed, Phase: phase, Err: errFailed, ErrorType: class},
-				event.PhaseEnded{Head: head, Start: start, Phase: phase, Err: errFailed, ErrorType: class})
+				event.AttemptEnded{Header: head, Start: start, Outcome: event.OutcomeFailed, Phase: phase, Err: errFailed, ErrorType: class},
+				event.PhaseEnded{Header: head, Start: start, Phase: phase, Err: errFailed, ErrorType: class})
 		}
 	}
 	for _, class := range failure.Types {
-		all = append(all, event.RPCRefused{Head: head, Context: context.Background(), Err: errFailed, ErrorType: class},
-			event.AttemptEnded{Head: head, Start: start, Outcome: event.OutcomeFailed, Err: errFailed, ErrorType: class}) // By a health check.
+		all = append(all, event.RPCRefused{Header: head, Context: context.Background(), Err: errFailed, ErrorType: class},
+			event.AttemptEnded{Header: head, Start: start, Outcome: event.OutcomeFailed, Err: errFailed, ErrorType: class}) // By a health check.
 	}
 	for _, o := range []event.Outcome{event.OutcomeElapsed, event.OutcomeReset, event.OutcomeShutdown} {
-		all = append(all, event.BackoffEnded{Head: head, Start: start, Outcome: o})
+		all = append(all, event.BackoffEnded{Header: head, Start: start, Outcome: o})
 	}
 	for _, c := range []event.Cause{
 		event.CausePeerClosed, event.CauseConnectionReset, event.CauseKeepaliveTimeout, event.CauseTimedOut, event.CauseIdleTimeout,
 		event.CauseAddressRemoved, event.CauseLBPolicy, event.CauseChannelClosed, event.CauseProtocolError, event.CauseUnknown,
 	} {
-		all = append(all, event.TransportEnded{Head: head, Start: start, Cause: c, Interrupted: 1})
+		all = append(all, event.TransportEnded{Header: head, Start: start, Cause: c, Interrupted: 1})
 	}
 	codes := failure.HTTP2ErrorCodes
 	for n := range 100 {
@@ -63,14 +63,14 @@ func everything() (all []event.Event) {
 	}
 	for _, code := range codes {
 		for _, c := range []event.Cause{event.CauseGoAway, event.CauseTooManyPings} {
-			all = append(all, event.TransportEnded{Head: head, Start: start, Cause: c, HTTP2ErrorCode: code, Interrupted: 1})
+			all = append(all, event.TransportEnded{Header: head, Start: start, Cause: c, HTTP2ErrorCode: code, Interrupted: 1})
 		}
 	}
 	for _, o := range []event.Outcome{event.OutcomePicked, event.OutcomeFailed, event.OutcomeCancelled, event.OutcomeDeadlineExceeded, event.OutcomeInterrupted} {
-		all = append(all, event.PickWaitEnded{Head: head, Context: context.Background(), Start: start, Outcome: o})
+		all = append(all, event.PickWaitEnded{Header: head, Context: context.Background(), Start: start, Outcome: o})
 	}
 	for _, o := range []event.Outcome{event.OutcomeReady, event.OutcomeFailed, event.OutcomeCancelled} {
-		all = append(all, event.Resolved{Head: head, Start: start, Outcome: o})
+		all = append(all, event.Resolved{Header: head, Start: start, Outcome: o})
 	}
 	return all
 }
@@ -78,7 +78,7 @@ func everything() (all []event.Event) {
 // A target has no more series than docs/signals.md says, whatever happens to it.
 func TestSeriesOfATarget(t *testing.T) {
 	reader := sdkmetric.NewManualReader()
-	s, err := New(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("series"), func() census.Census { return census.Census{} })
+	s, err := New(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("series"), func() sample.ByTarget { return sample.ByTarget{} })
 	if err != nil {
 		t.Fatal(err)
 	}

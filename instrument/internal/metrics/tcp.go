@@ -6,7 +6,7 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 
-	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/sample"
 	"github.com/redial-dev/redial/instrument/internal/signal"
 )
 
@@ -40,7 +40,7 @@ func NewTCP(meter metric.Meter) (*TCP, error) {
 }
 
 // Record records a sample.
-func (t *TCP) Record(s event.TCPSample) {
+func (t *TCP) Record(s sample.TCP) {
 	ctx, of := context.Background(), metric.WithAttributes(signal.Target.String(s.Target))
 	t.minRTT.Record(ctx, s.MinRTT.Seconds(), of)
 	t.deliveryRate.Record(ctx, int64(s.DeliveryRate), of)

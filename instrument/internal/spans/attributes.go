@@ -22,7 +22,7 @@ type attributes []attribute.KeyValue
 const most = 12
 
 // of begins with those of all spans.
-func of(h event.Head) attributes {
+func of(h event.Header) attributes {
 	kvs := append(make(attributes, 0, most), semconv.RPCSystemNameGRPC, signal.Target.String(h.Target))
 	if h.Channel != 0 {
 		kvs = append(kvs, signal.ChannelID.Int64(h.Channel))

@@ -15,15 +15,15 @@ import (
 // Sink makes spans. Handle must be called by one goroutine at a time, the other methods by any.
 type Sink struct {
 	tracer     trace.Tracer
-	spans      *register
-	limit      limit // Of Handle's goroutine.
+	spans      *spanTable
+	limiter    rateLimiter // Of Handle's goroutine.
 	suppressed func()
 }
 
 // New returns a sink that makes spans with the tracer: no more than so many root spans a second for each target, and any
 // number where that is zero. It tells of each root span that it leaves out, with all that would be below.
 func New(tracer trace.Tracer, perSecond float64, suppressed func()) *Sink {
-	return &Sink{tracer: tracer, spans: newRegister(), limit: newLimit(perSecond), suppressed: suppressed}
+	return &Sink{tracer: tracer, spans: newSpanTable(), limiter: newRateLimiter(perSecond), suppressed: suppressed}
 }
 
 // Handle makes, changes or ends the span that an event tells of, and returns a context with it and nothing else.
@@ -58,8 +58,8 @@ func (s *Sink) Handle(e event.Event) context.Context {
 }
 
 // allowed reports whether a span of a trace of its own may be made now, or there are too many.
-func (s *Sink) allowed(h event.Head) bool {
-	if s.limit.take(h.Target, h.Time) {
+func (s *Sink) allowed(h event.Header) bool {
+	if s.limiter.take(h.Target, h.Time) {
 		return true
 	}
 	s.suppressed()
@@ -83,10 +83,10 @@ func (s *Sink) child(above trace.SpanContext, name string, start time.Time, kvs 
 func with(span trace.Span) context.Context { return trace.ContextWithSpan(context.Background(), span) }
 
 func (s *Sink) connectStarted(e event.ConnectStarted) context.Context {
-	if !s.allowed(e.Head) {
+	if !s.allowed(e.Header) {
 		return context.Background()
 	}
-	span := s.root(signal.Connect, e.Time, of(e.Head).add(signal.Trigger.String(string(e.Trigger))),
+	span := s.root(signal.Connect, e.Time, of(e.Header).add(signal.Trigger.String(string(e.Trigger))),
 		trace.WithLinks(s.spans.links(e.Lost)...), trace.WithLinks(s.spans.links(e.Previous)...))
 	s.spans.start(e.Episode, span)
 	return with(span)
@@ -110,7 +110,7 @@ func (s *Sink) attemptStarted(e event.AttemptStarted) context.Context {
 	if !above.IsValid() {
 		return context.Background()
 	}
-	span := s.child(above, signal.Attempt, e.Time, of(e.Head).server(e.Address).add(signal.AttemptNumber.Int(e.Number)),
+	span := s.child(above, signal.Attempt, e.Time, of(e.Header).server(e.Address).add(signal.AttemptNumber.Int(e.Number)),
 		trace.WithSpanKind(trace.SpanKindClient))
 	s.spans.start(e.Attempt, span)
 	return with(span)
@@ -135,12 +135,12 @@ func (s *Sink) phaseEnded(e event.PhaseEnded) context.Context {
 	if !above.IsValid() {
 		return context.Background()
 	}
-	kvs := of(e.Head).tls(e.TLS)
-	if e.Phase == event.Dial {
+	kvs := of(e.Header).tls(e.TLS)
+	if e.Phase == event.PhaseDial {
 		kvs = kvs.conn(e.Conn)
 	}
 	span := s.child(above, signal.Phase(string(e.Phase)), e.Start, kvs.failure(e.Err, e.ErrorType))
-	for _, tried := range e.Tried {
+	for _, tried := range e.DialAttempts {
 		span.AddEvent(signal.Tried, trace.WithTimestamp(tried.At), trace.WithAttributes(attributes{}.server(tried.Address)...))
 	}
 	end(span, e.Time, e.Err)
@@ -152,18 +152,18 @@ func (s *Sink) backoffEnded(e event.BackoffEnded) context.Context {
 	if !above.IsValid() {
 		return context.Background()
 	}
-	span := s.child(above, signal.Backoff, e.Start, of(e.Head).add(
+	span := s.child(above, signal.Backoff, e.Start, of(e.Header).add(
 		signal.Outcome.String(string(e.Outcome)), signal.BackoffDelay.Float64(e.Time.Sub(e.Start).Seconds())))
 	end(span, e.Time, nil)
 	return with(span)
 }
 
 func (s *Sink) transportReady(e event.TransportReady) context.Context {
-	if !s.allowed(e.Head) {
+	if !s.allowed(e.Header) {
 		return context.Background()
 	}
 	// Its other attributes come with its end: it is kept in memory as long as the connection lives.
-	span := s.root(signal.Transport, e.Time, of(e.Head), trace.WithLinks(s.spans.links(e.Episode)...))
+	span := s.root(signal.Transport, e.Time, of(e.Header), trace.WithLinks(s.spans.links(e.Episode)...))
 	s.spans.start(e.Transport, span)
 	return with(span)
 }
@@ -210,17 +210,17 @@ func lossText(e event.TransportEnded) string {
 }
 
 func (s *Sink) resolved(e event.Resolved) context.Context {
-	if !s.allowed(e.Head) {
+	if !s.allowed(e.Header) {
 		return context.Background()
 	}
-	span := s.root(signal.Resolve, e.Start, of(e.Head).add(
+	span := s.root(signal.Resolve, e.Start, of(e.Header).add(
 		signal.Outcome.String(string(e.Outcome)), signal.Addresses.Int(e.Addresses)).failure(e.Err, e.ErrorType))
 	end(span, e.Time, e.Err)
 	return with(span)
 }
 
 func (s *Sink) pickWaitEnded(e event.PickWaitEnded) context.Context {
-	kvs := of(e.Head).add(signal.Outcome.String(string(e.Outcome))).failure(e.Err, e.ErrorType)
+	kvs := of(e.Header).add(signal.Outcome.String(string(e.Outcome))).failure(e.Err, e.ErrorType)
 	_, span := s.tracer.Start(e.Context, signal.PickWait, trace.WithTimestamp(e.Start),
 		trace.WithLinks(s.spans.links(e.Episode)...), trace.WithAttributes(kvs...))
 	end(span, e.Time, e.Err)

@@ -5,9 +5,9 @@ import "time"
 // burst is for how many seconds' worth of spans a target that was quiet has credit.
 const burst = 10
 
-// limit is a token bucket for each target, on the rate of root spans. It goes by the events' own times. The targets are
+// rateLimiter is a token bucket for each target, on the rate of root spans. It goes by the events' own times. The targets are
 // as many as are told by name.
-type limit struct {
+type rateLimiter struct {
 	perSecond float64 // Zero stands for no limit.
 	buckets   map[string]*bucket
 }
@@ -17,12 +17,12 @@ type bucket struct {
 	filled time.Time
 }
 
-func newLimit(perSecond float64) limit {
-	return limit{perSecond: perSecond, buckets: map[string]*bucket{}}
+func newRateLimiter(perSecond float64) rateLimiter {
+	return rateLimiter{perSecond: perSecond, buckets: map[string]*bucket{}}
 }
 
 // take reports whether a root span of the target may be made at this time.
-func (l *limit) take(target string, at time.Time) bool {
+func (l *rateLimiter) take(target string, at time.Time) bool {
 	if l.perSecond == 0 {
 		return true
 	}

@@ -13,19 +13,19 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/signal"
 )
 
-// Passed records gRPC's own instruments of gRFC A94 under their own names and labels.
-type Passed struct {
+// GRPC records gRPC's own instruments of gRFC A94 under their own names and labels.
+type GRPC struct {
 	counts  map[string]metric.Int64Counter
 	upDowns map[string]metric.Int64UpDownCounter
 	target  func(string) (name string, overflow bool)
 
-	attributes sync.Map // Of passedSeries to metric.AddOption.
+	attributes sync.Map // Of grpcSeries to metric.AddOption.
 	made       atomic.Int64
 }
 
-// NewPassed makes the instruments that gRPC registered. The label grpc.target passes through target.
-func NewPassed(meter metric.Meter, target func(string) (name string, overflow bool)) (*Passed, error) {
-	p := &Passed{counts: map[string]metric.Int64Counter{}, upDowns: map[string]metric.Int64UpDownCounter{}, target: target}
+// NewGRPC makes the instruments that gRPC registered. The label grpc.target passes through target.
+func NewGRPC(meter metric.Meter, target func(string) (name string, overflow bool)) (*GRPC, error) {
+	g := &GRPC{counts: map[string]metric.Int64Counter{}, upDowns: map[string]metric.Int64UpDownCounter{}, target: target}
 	m := maker{meter: meter}
 	for _, name := range signal.GRPC {
 		d := estats.DescriptorForMetric(name)
@@ -34,76 +34,76 @@ func NewPassed(meter metric.Meter, target func(string) (name string, overflow bo
 		}
 		switch d.Type {
 		case estats.MetricTypeIntCount:
-			p.counts[name] = m.counter(name, d.Unit, d.Description)
+			g.counts[name] = m.counter(name, d.Unit, d.Description)
 		case estats.MetricTypeIntUpDownCount:
 			c, err := meter.Int64UpDownCounter(name, metric.WithUnit(d.Unit), metric.WithDescription(d.Description))
 			m.note(err)
-			p.upDowns[name] = c
+			g.upDowns[name] = c
 		}
 	}
 	if len(m.errs) > 0 {
-		return p, m.errs[0]
+		return g, m.errs[0]
 	}
-	return p, nil
+	return g, nil
 }
 
 // Count records on a counter that is passed on.
-func (p *Passed) Count(d *estats.MetricDescriptor, incr int64, labels []string) {
-	if c, ok := p.counts[d.Name]; ok {
-		c.Add(context.Background(), incr, p.with(d, labels))
+func (g *GRPC) Count(d *estats.MetricDescriptor, incr int64, labels []string) {
+	if c, ok := g.counts[d.Name]; ok {
+		c.Add(context.Background(), incr, g.with(d, labels))
 	}
 }
 
 // UpDown records on an up-down counter that is passed on.
-func (p *Passed) UpDown(d *estats.MetricDescriptor, incr int64, labels []string) {
-	if c, ok := p.upDowns[d.Name]; ok {
-		c.Add(context.Background(), incr, p.with(d, labels))
+func (g *GRPC) UpDown(d *estats.MetricDescriptor, incr int64, labels []string) {
+	if c, ok := g.upDowns[d.Name]; ok {
+		c.Add(context.Background(), incr, g.with(d, labels))
 	}
 }
 
-// maxPassedSeries bounds the attributes that are kept.
-const maxPassedSeries = 4096
+// maxGRPCSeries bounds the attributes that are kept.
+const maxGRPCSeries = 4096
 
-// passedSeries is what tells the series of an instrument apart: gRFC A94 has four labels at most.
-type passedSeries struct {
+// grpcSeries is what tells the series of an instrument apart: gRFC A94 has four labels at most.
+type grpcSeries struct {
 	name   string
 	values [4]string
 }
 
 // with returns the attributes of a series, which are made once: gRPC waits here while it loses or makes a connection.
-func (p *Passed) with(d *estats.MetricDescriptor, labels []string) metric.AddOption {
-	of := passedSeries{name: d.Name}
+func (g *GRPC) with(d *estats.MetricDescriptor, labels []string) metric.AddOption {
+	of := grpcSeries{name: d.Name}
 	for i := range min(len(labels), len(of.values), len(d.Labels)+len(d.OptionalLabels)) {
 		of.values[i] = labels[i]
-		switch p.key(d, i) {
+		switch g.key(d, i) {
 		case string(signal.Target):
-			of.values[i], _ = p.target(labels[i])
+			of.values[i], _ = g.target(labels[i])
 		case string(signal.DisconnectError):
 			of.values[i] = failure.KnownDisconnect(labels[i])
 		}
 	}
-	if made, ok := p.attributes.Load(of); ok {
+	if made, ok := g.attributes.Load(of); ok {
 		return made.(metric.AddOption)
 	}
-	made := metric.WithAttributeSet(p.set(d, of))
-	if p.made.Add(1) <= maxPassedSeries { // Localities and backend services are not redial's to bound.
-		p.attributes.Store(of, made)
+	made := metric.WithAttributeSet(g.set(d, of))
+	if g.made.Add(1) <= maxGRPCSeries { // Localities and backend services are not redial's to bound.
+		g.attributes.Store(of, made)
 	}
 	return made
 }
 
 // set pairs the labels' keys with their values. Optional labels that are empty are left out.
-func (p *Passed) set(d *estats.MetricDescriptor, of passedSeries) attribute.Set {
+func (g *GRPC) set(d *estats.MetricDescriptor, of grpcSeries) attribute.Set {
 	var kvs []attribute.KeyValue
 	for i, value := range of.values {
 		if i < len(d.Labels) || i < len(d.Labels)+len(d.OptionalLabels) && value != "" {
-			kvs = append(kvs, attribute.String(p.key(d, i), value))
+			kvs = append(kvs, attribute.String(g.key(d, i), value))
 		}
 	}
 	return attribute.NewSet(kvs...)
 }
 
-func (p *Passed) key(d *estats.MetricDescriptor, i int) string {
+func (g *GRPC) key(d *estats.MetricDescriptor, i int) string {
 	if i < len(d.Labels) {
 		return d.Labels[i]
 	}

@@ -2,14 +2,14 @@ package lifecycle
 
 import "slices"
 
-// bag is a set of few things: as a slice it takes a tenth of a map's memory, and there is one for each channel and
+// smallSet is a set of few things: as a slice it takes a tenth of a map's memory, and there is one for each channel and
 // endpoint. Its order means nothing.
-type bag[T comparable] []T
+type smallSet[T comparable] []T
 
-func (b *bag[T]) add(one T) { *b = append(*b, one) }
+func (b *smallSet[T]) add(one T) { *b = append(*b, one) }
 
 // remove reports whether it was there.
-func (b *bag[T]) remove(one T) bool {
+func (b *smallSet[T]) remove(one T) bool {
 	i := slices.Index(*b, one)
 	if i < 0 {
 		return false

@@ -6,8 +6,8 @@ import (
 )
 
 // A quiet target has credit for ten seconds' worth of spans, then gets its rate, whatever others do.
-func TestLimit(t *testing.T) {
-	l := newLimit(2)
+func TestRateLimiter(t *testing.T) {
+	l := newRateLimiter(2)
 	at := time.Unix(1, 0)
 	taken := func(target string, tries int) (n int) {
 		for range tries {
@@ -37,8 +37,8 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-func TestNoLimit(t *testing.T) {
-	l := newLimit(0)
+func TestNoRateLimit(t *testing.T) {
+	l := newRateLimiter(0)
 	for range 10_000 {
 		if !l.take("a", time.Unix(1, 0)) {
 			t.Fatal("a span was left out")
