@@ -1,0 +1,59 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+)
+
+func generated(t *testing.T) map[string][]byte {
+	t.Helper()
+	files, err := generate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// What is committed is what the generator writes.
+func TestCommittedIsGenerated(t *testing.T) {
+	files := generated(t)
+	for name, want := range files {
+		have, err := os.ReadFile(filepath.Join("..", name))
+		if err != nil {
+			t.Error(err)
+		} else if !bytes.Equal(have, want) {
+			t.Errorf("dashboards/%s differs from what go -C dashboards/generator run . writes", name)
+		}
+	}
+	for _, pattern := range []string{"*.json", "rules/*.yaml"} {
+		there, err := filepath.Glob(filepath.Join("..", pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range there {
+			if name := strings.TrimPrefix(filepath.ToSlash(file), "../"); files[name] == nil {
+				t.Errorf("dashboards/%s is not written by the generator", name)
+			}
+		}
+	}
+}
+
+// Grafana's own schema knows every field of the dashboards.
+func TestSchema(t *testing.T) {
+	plugins.RegisterDefaultPlugins()
+	for name, text := range generated(t) {
+		if !strings.HasSuffix(name, ".json") {
+			continue
+		}
+		var d dashboard.Dashboard
+		if err := d.UnmarshalJSONStrict(text); err != nil && err.Error() != "" { // It is never nil.
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

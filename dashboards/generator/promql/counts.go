@@ -1,0 +1,87 @@
+// Package promql makes the expressions of dashboards and rules: what is common to them, and the check that each names only
+// what redial has. Metrics arrive in several ways, and expressions must not depend on which: scraped or sent by OTLP every
+// few seconds or once a minute, with and without scope labels, histograms classic or native.
+package promql
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Growth returns by how much each counter grew within a window.
+//
+// A counter of redial appears when it first counts, so that increase() would not see the first loss of a connection, and it
+// would extrapolate three losses to 3.4. The difference of two values is exact, whatever the scrape interval. Where it is
+// negative the process began anew, and where there is no value before, the counter is new: then its value is the growth,
+// unless redial itself is new here, and the counter may be old.
+func Growth(counter, window string) string {
+	return growth(counter, counter+" offset "+window, window)
+}
+
+func growth(now, before, window string) string {
+	return fmt.Sprintf("(%s - %s >= 0 or %s)", now, before, known(now, window))
+}
+
+// appeared returns the series that were not there a window before, though redial was.
+func appeared(now, before, window string) string {
+	return fmt.Sprintf("(%s unless %s)", known(now, window), before)
+}
+
+// known returns the series of those instances from which redial's metrics came a window before.
+func known(series, window string) string {
+	return fmt.Sprintf(`%s and on (job, instance) redial_channels{grpc_channel_state="ready"} offset %s`, series, window)
+}
+
+// Observations returns how many observations each histogram got within a window.
+func Observations(histogram, window string) string {
+	native := func(suffix string) string { return "histogram_count(" + histogram + suffix + ")" }
+	return fmt.Sprintf("(%s or %s)", Growth(part(histogram, "_count"), window),
+		growth(native(""), native(" offset "+window), window))
+}
+
+// Spent returns the sum of what each histogram observed within a window.
+func Spent(histogram, window string) string {
+	native := func(suffix string) string { return "histogram_sum(" + histogram + suffix + ")" }
+	return fmt.Sprintf("(%s or %s)", Growth(part(histogram, "_sum"), window),
+		growth(native(""), native(" offset "+window), window))
+}
+
+// Quantile returns a quantile of what the histograms observed within a window, grouped by labels. Where nothing was
+// observed it returns nothing.
+func Quantile(q float64, histogram, window string, by ...string) string {
+	classic := fmt.Sprintf("histogram_quantile(%v, sum by (%s) (%s))", q,
+		strings.Join(append(append([]string{}, by...), "le"), ", "), Growth(part(histogram, "_bucket"), window))
+	native := fmt.Sprintf("histogram_quantile(%v, sum by (%s) (%s or increase(%s[%s])))", q, strings.Join(by, ", "),
+		appeared(histogram, histogram+" offset "+window, window), histogram, rateWindow(window))
+	return fmt.Sprintf("(%s or %s) >= 0", classic, native)
+}
+
+// rateWindow returns the window in which a rate can be taken: Grafana's own where the window is a panel's interval.
+func rateWindow(window string) string {
+	if window == "$__interval" {
+		return "$__rate_interval"
+	}
+	return window
+}
+
+// part returns a selector of a part of a classic histogram.
+func part(histogram, suffix string) string {
+	name, matchers, found := strings.Cut(histogram, "{")
+	if !found {
+		return name + suffix
+	}
+	return name + suffix + "{" + matchers
+}
+
+// Within returns the sum of what an expression of one minute's growth finds over the range of the dashboard.
+func Within(expr string) string {
+	return fmt.Sprintf("sum_over_time((%s)[$__range:1m])", expr)
+}
+
+// OrZero returns the expression, or 0 where it finds nothing.
+func OrZero(expr string) string { return expr + " or vector(0)" }
+
+// OrNone returns the expression, or 0 where it finds nothing, with a value of the label that says so.
+func OrNone(expr, label string) string {
+	return fmt.Sprintf(`%s or on () label_replace(vector(0), "%s", "none", "", "")`, expr, label)
+}
