@@ -86,9 +86,9 @@ func (f *flight) rpcDone(info balancer.DoneInfo) {
 // ended tells of an RPC that the transport may have killed.
 func (f *flight) ended(message string, err error) {
 	switch {
-	case failure.Unseen(message):
+	case failure.IsTransparentRetry(message):
 		f.channel.do(func(time.Time) { f.life.RPCRetried() })
-	case failure.OfTransport(message):
+	case failure.IsTransportError(message):
 		f.channel.do(func(at time.Time) { f.life.RPCKilled(at, err.Error()) })
 	}
 }

@@ -81,7 +81,7 @@ func (o *Observer) ended(ctx context.Context, err error) {
 	}
 	defer o.recovered()
 	o.waits.ended(ctx, err)
-	if status.Code(err) != codes.Unavailable || !failure.OfTransport(status.Convert(err).Message()) {
+	if status.Code(err) != codes.Unavailable || !failure.IsTransportError(status.Convert(err).Message()) {
 		return
 	}
 	p, ok := peer.FromContext(ctx)

@@ -54,10 +54,6 @@ func (r *Resolver) Close(at time.Time) {
 }
 
 func (r *Resolver) emit(at time.Time, addresses int, outcome event.Outcome, err error) {
-	class := failure.Type(err)
-	if class == failure.Other {
-		class = failure.NameResolution
-	}
 	head := r.ch.head(at)
 	start := r.asked
 	if start.IsZero() || r.expired(at) {
@@ -65,7 +61,7 @@ func (r *Resolver) emit(at time.Time, addresses int, outcome event.Outcome, err 
 	}
 	r.asked, r.answered = time.Time{}, true
 	r.ch.emit(event.Resolved{Header: head, Start: start, Addresses: addresses, Outcome: outcome, Err: err,
-		ErrorType: class})
+		ErrorType: failure.ResolutionType(err)})
 }
 
 func (c *Channel) setAddresses(addresses []string) {

@@ -37,8 +37,8 @@ type Transport struct {
 
 // ConnBegin tells that the handshake is done and the HTTP/2 preface goes out, and whether the kernel can be asked about
 // the socket.
-func (s *Subchannel) ConnBegin(at time.Time, askable bool) *Transport {
-	t := &Transport{ch: s.ch(), evidence: failure.Evidence{Askable: askable}}
+func (s *Subchannel) ConnBegin(at time.Time, tcpInfoAvailable bool) *Transport {
+	t := &Transport{ch: s.ch(), evidence: failure.Evidence{TCPInfoAvailable: tcpInfoAvailable}}
 	a := s.connectDialed(at)
 	if a == nil {
 		return t
@@ -84,7 +84,7 @@ func (t *Transport) Disconnected(at time.Time, disconnectError string, tcp *even
 	t.cause = "" // Where this side took it down too, gRPC had lost it before.
 	t.lost = t.ch.advance(at)
 	t.inFlight = max(t.inFlight, t.InFlight.Load())
-	t.evidence.Disconnect, t.evidence.TCP = disconnectError, tcp
+	t.evidence.DisconnectError, t.evidence.TCP = disconnectError, tcp
 }
 
 // TCP returns what the kernel knew of the socket at the loss, or nil.
@@ -108,7 +108,7 @@ func (t *Transport) drain(at time.Time, cause event.Cause) {
 	if t.lost.IsZero() {
 		t.lost = at
 		if cause != "" {
-			t.cause, t.evidence.Disconnect = cause, failure.SubchannelShutdown
+			t.cause, t.evidence.DisconnectError = cause, failure.SubchannelShutdown
 		}
 	}
 	c.leaving.add(t)
@@ -125,7 +125,7 @@ func (t *Transport) reportDraining(at time.Time) {
 	}
 	t.told = true
 	t.sub.emit(event.TransportDraining{
-		Header: t.sub.head(at), Transport: t.id, Cause: t.why(), DisconnectError: t.evidence.Disconnect, InFlight: n,
+		Header: t.sub.head(at), Transport: t.id, Cause: t.why(), DisconnectError: t.evidence.DisconnectError, InFlight: n,
 	})
 }
 
@@ -147,8 +147,8 @@ func (t *Transport) RPCKilled(at time.Time, text string) {
 		return
 	}
 	t.interrupted++
-	if t.evidence.RPC == "" || strings.Contains(text, "debug data") {
-		t.evidence.RPC = text
+	if t.evidence.RPCError == "" || strings.Contains(text, "debug data") {
+		t.evidence.RPCError = text
 	}
 	t.Check(at)
 }
@@ -188,10 +188,10 @@ func (t *Transport) end(at time.Time, o event.Outcome) {
 	lost := latest(t.lost, t.start) // It may be lost before it is told to be READY.
 	ended := event.TransportEnded{
 		Header: head, Transport: t.id, Address: t.address, Conn: t.conn, Start: t.start, Lost: lost,
-		Gone: latest(t.goneT, lost), Cause: t.why(), Outcome: o, DisconnectError: t.evidence.Disconnect,
+		Gone: latest(t.goneT, lost), Cause: t.why(), Outcome: o, DisconnectError: t.evidence.DisconnectError,
 		HTTP2ErrorCode: t.evidence.GoAwayCode(), GoAwayDebugData: t.evidence.GoAwayDebugData(),
 		InFlight: max(t.inFlight, t.interrupted+t.retried), Interrupted: t.interrupted + max(0, t.InFlight.Load()),
-		Retried: t.retried, TCP: t.evidence.TCP, RPCError: t.evidence.RPC,
+		Retried: t.retried, TCP: t.evidence.TCP, RPCError: t.evidence.RPCError,
 	}
 	t.sub.endpoint.remember(ended)
 	t.sub.emit(ended)

@@ -79,7 +79,7 @@ func (g *GRPC) with(d *estats.MetricDescriptor, labels []string) metric.AddOptio
 		case string(signal.Target):
 			of.values[i], _ = g.target(labels[i])
 		case string(signal.DisconnectError):
-			of.values[i] = failure.KnownDisconnect(labels[i])
+			of.values[i] = failure.KnownDisconnectError(labels[i])
 		}
 	}
 	if made, ok := g.attributes.Load(of); ok {
