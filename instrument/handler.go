@@ -18,9 +18,9 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/metrics"
 	"github.com/redial-dev/redial/instrument/internal/queue"
 	"github.com/redial-dev/redial/instrument/internal/sample"
-	"github.com/redial-dev/redial/instrument/internal/signal"
 	"github.com/redial-dev/redial/instrument/internal/spans"
 	"github.com/redial-dev/redial/instrument/snapshot"
+	"github.com/redial-dev/redial/internal/signal"
 )
 
 const (

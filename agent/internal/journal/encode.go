@@ -1,37 +1,37 @@
 package journal
 
 import (
-	"log/slog"
 	"strconv"
 	"time"
 	"unicode/utf8"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/redial-dev/redial/instrument/event"
-	"github.com/redial-dev/redial/instrument/eventlog"
+	"github.com/redial-dev/redial/internal/attributes"
 )
 
-// encoder writes events as JSON without allocating: log/slog's own handler would, for records with so many attributes.
-type encoder struct{ attrs []slog.Attr }
+// encoder writes events as JSON without allocating: log/slog's own handler would, for records with this many attributes.
+type encoder struct{ attributes attributes.List }
 
 const hex = "0123456789abcdef"
 
-// append appends an event as one JSON object: its number, time and what package eventlog tells of it, with the trace of
-// the span that tells of it if that is sampled.
+// append appends an event as one JSON object: its number, its time, the attributes of its record, and the trace of its
+// span if that is sampled.
 func (c *encoder) append(b []byte, seq uint64, sc trace.SpanContext, e event.Event) []byte {
 	b = strconv.AppendUint(append(b, `{"seq":`...), seq, 10)
 	b = append(b, `,"time":"`...)
 	b = e.EventHeader().Time.UTC().AppendFormat(b, time.RFC3339Nano)
 	b = append(b, '"')
-	clear(c.attrs)
-	c.attrs = eventlog.AppendAttrs(c.attrs[:0], e)
-	for _, a := range c.attrs {
-		b = append(appendString(append(b, ','), a.Key), ':')
-		b = appendValue(b, a.Value)
+	clear(c.attributes)
+	c.attributes = c.attributes[:0].Record(e)
+	for _, kv := range c.attributes {
+		b = append(appendString(append(b, ','), string(kv.Key)), ':')
+		b = appendValue(b, kv.Value)
 	}
 	if sc.IsSampled() {
-		b = append(b, `,"`+eventlog.KeyTraceID+`":"`...)
+		b = append(b, `,"`+string(attributes.TraceID)+`":"`...)
 		for _, x := range sc.TraceID() {
 			b = append(b, hex[x>>4], hex[x&15])
 		}
@@ -40,18 +40,16 @@ func (c *encoder) append(b []byte, seq uint64, sc trace.SpanContext, e event.Eve
 	return append(b, '}')
 }
 
-func appendValue(b []byte, v slog.Value) []byte {
-	switch v.Kind() {
-	case slog.KindInt64:
-		return strconv.AppendInt(b, v.Int64(), 10)
-	case slog.KindUint64:
-		return strconv.AppendUint(b, v.Uint64(), 10)
-	case slog.KindFloat64:
-		return strconv.AppendFloat(b, v.Float64(), 'g', -1, 64)
-	case slog.KindBool:
-		return strconv.AppendBool(b, v.Bool())
+func appendValue(b []byte, v attribute.Value) []byte {
+	switch v.Type() {
+	case attribute.INT64:
+		return strconv.AppendInt(b, v.AsInt64(), 10)
+	case attribute.FLOAT64:
+		return strconv.AppendFloat(b, v.AsFloat64(), 'g', -1, 64)
+	case attribute.BOOL:
+		return strconv.AppendBool(b, v.AsBool())
 	}
-	return appendString(b, v.String())
+	return appendString(b, v.AsString())
 }
 
 // appendString appends a JSON string of limited length.

@@ -40,17 +40,18 @@ func all(r *Reader) (entries []Entry) {
 func TestLine(t *testing.T) {
 	j := New(DefaultSize)
 	j.Handle(sampled, event.AttemptEnded{
-		Header: event.Header{Time: begin, Target: "dns:///service.example:443", Channel: 1, Endpoint: 7, Subchannel: 2},
-		Number: 3, Address: "10.0.0.1:443", Start: begin.Add(-250 * time.Millisecond), Outcome: event.OutcomeFailed,
+		Header:  event.Header{Time: begin, Target: "dns:///service.example:443", Channel: 1, Endpoint: 7, Subchannel: 2},
+		Episode: 8, Attempt: 9, Number: 3, Address: "10.0.0.1:443", Start: begin.Add(-250 * time.Millisecond), Outcome: event.OutcomeFailed,
 		Phase: event.PhaseDial, Err: errors.New("\"quoted\" \\ \x01 \xff é"), ErrorType: "timeout",
 	})
 	entries := all(j.After(0))
 	if len(entries) != 1 {
 		t.Fatalf("%d entries", len(entries))
 	}
-	const want = `{"seq":1,"time":"2026-01-02T03:04:05.000000006Z","kind":"attempt","grpc.target":"dns:///service.example:443",` +
-		`"redial.channel.id":1,"redial.endpoint.id":7,"redial.subchannel.id":2,"duration":0.25,"redial.attempt.number":3,` +
-		`"redial.outcome":"failed","redial.phase":"dial","server.address":"10.0.0.1","server.port":443,"error.type":"timeout",` +
+	const want = `{"seq":1,"time":"2026-01-02T03:04:05.000000006Z","event":"attempt.ended","kind":"attempt","grpc.target":"dns:///service.example:443",` +
+		`"redial.channel.id":1,"redial.endpoint.id":7,"redial.subchannel.id":2,"redial.episode.id":8,"redial.attempt.id":9,` +
+		`"duration":0.25,"redial.attempt.number":3,"server.address":"10.0.0.1","server.port":443,` +
+		`"redial.outcome":"failed","redial.phase":"dial","error.type":"timeout",` +
 		`"error.message":"\"quoted\" \\ \u0001 ` + "\uFFFD" + ` é","trace_id":"01020300000000000000000000000000"}`
 	if have := string(entries[0].Line); have != want {
 		t.Errorf("have %s\nwant %s", have, want)

@@ -28,15 +28,20 @@ type flight struct {
 	connector uint64
 	samples   *samples // Nil unless the socket is sampled.
 	done      func(balancer.DoneInfo)
+	// inFlight counts the RPCs on it.
+	inFlight atomic.Int64
 	// leaving: the transport takes no new RPCs, and the last one's end completes its record.
 	leaving atomic.Bool
 }
+
+// InFlight implements [lifecycle.RPCs].
+func (f *flight) InFlight() int64 { return f.inFlight.Load() }
 
 // begin tells of the connection's begin. It is called by the goroutine that connects.
 func (f *flight) begin() {
 	s := f.owner
 	s.do(func(at time.Time) {
-		f.channel, f.life, f.done = s.policy.channel, s.life.ConnBegin(at, f.probe != nil), f.rpcDone
+		f.channel, f.life, f.done = s.policy.channel, s.life.ConnBegin(at, f, f.probe != nil), f.rpcDone
 		if f.channel.observer.sampler.interval > 0 {
 			f.samples = &samples{target: f.channel.life.Target()}
 		}
@@ -78,7 +83,7 @@ func (f *flight) rpcDone(info balancer.DoneInfo) {
 	if info.Err != nil && status.Code(info.Err) == codes.Unavailable {
 		f.ended(status.Convert(info.Err).Message(), info.Err)
 	}
-	if f.life.InFlight.Add(-1) <= 0 && f.leaving.Load() {
+	if f.inFlight.Add(-1) <= 0 && f.leaving.Load() {
 		f.settle()
 	}
 }
@@ -99,7 +104,7 @@ func (f *flight) settle() {
 	var leaving, ended bool
 	f.channel.do(func(at time.Time) {
 		f.life.Check(at)
-		leaving, ended = f.life.Leaving(), f.life.Ended()
+		leaving, ended = f.life.Finishing(), f.life.Ended()
 	})
 	o := f.channel.observer
 	switch {

@@ -88,6 +88,8 @@ func NewObserver(cfg Config) *Observer {
 		cfg: cfg, channels: map[any]*channel{}, sweepAt: firstSweep,
 		machines: lifecycle.Config{
 			NextID: func() event.ID { return event.ID(ids.Add(1)) }, Emit: cfg.Emit, Backoff: cfg.Backoff,
+			// Under the channel's lock, which the handler of errors may want.
+			Fault: func(err error) { go cfg.Fault(err) },
 		},
 		sampler: sampler{interval: cfg.SampleEvery, tell: cfg.Sampled},
 	}

@@ -31,7 +31,7 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	if f == nil {
 		return result, nil
 	}
-	f.life.InFlight.Add(1)
+	f.inFlight.Add(1)
 	if done := result.Done; done != nil {
 		result.Done = func(info balancer.DoneInfo) {
 			f.done(info)

@@ -3,7 +3,7 @@
 // their own time, its outputs go to one function.
 //
 // One [Channel] holds the [Policy] instances of a ClientConn (pick_first, as a rule), these hold endpoints, these
-// hold a [Subchannel] for each address, and a subchannel has at most one live [Transport]:
+// hold a [Subchannel] for each address, and a subchannel has at most one [Transport] in use:
 //
 //	endpoint     idle ──► episode ──────────────────────────► ready ──► lost ──► episode (redial) ...
 //	                        │                                   ▲
@@ -11,7 +11,10 @@
 //	                            ▲                        │      │
 //	                            └────────────────────────┘      │
 //	attempt                 dial ──► handshake ──► settings ────┘
-//	transport                                   up ──► ready ──► down ──► gone, its RPCs done: ended
+//	transport                        connected ──► ready ──► draining ──► finishing ──► ended
+//
+// The states of a transport and of a subchannel, and which may follow which, are drawn in transport.go and
+// subchannel.go. docs/architecture.md defines the words.
 //
 // A Channel and all that belongs to it must be used by one goroutine at a time.
 package lifecycle
@@ -30,9 +33,11 @@ type Config struct {
 	NextID func() event.ID
 	// Emit takes the events, in order.
 	Emit func(event.Event)
-	// Backoff returns the shortest time that gRPC waits after so many failures in a row (from 0) where nothing
+	// Backoff returns the shortest time that gRPC waits after this number of failures in a row (from 0) where nothing
 	// cuts the wait.
 	Backoff func(failures int) time.Duration
+	// Fault takes an input that the machine cannot be in the state for. The machine ignores such an input.
+	Fault func(error)
 }
 
 // Channel is the machine of one ClientConn.
@@ -40,31 +45,32 @@ type Channel struct {
 	cfg    *Config
 	target string
 	id     int64
-	// now is the latest time seen: inputs of different goroutines may arrive a little out of order, outputs not.
+	// now is the latest time seen: inputs of different goroutines may arrive a little out of order, outputs do not.
 	now        time.Time
 	state      event.State
 	stateSince time.Time
 	policies   smallSet[*Policy]
-	leaving    smallSet[*Transport] // Those that are lost and whose record has not ended.
+	leaving    smallSet[*Transport] // Those that are draining or finishing.
 	waits      map[*Wait]struct{}
 	addresses  []string // Of the resolver's last answer; nil if there was none.
-	// idled tells that the channel went idle and was not READY since: who connects now wakes it.
-	idled  bool
-	closed bool
+	// idled: the channel went idle and was not READY since. An endpoint that connects now wakes it.
+	idled bool
+	// interrupted: redial was shut down, and every input is ignored.
+	interrupted bool
 }
 
-// NewChannel returns the machine of a channel in no state yet, with the target that is told of it.
+// NewChannel returns the machine of a channel in no state yet, whose events have the given target.
 func NewChannel(cfg *Config, target string) *Channel {
 	return &Channel{cfg: cfg, target: target}
 }
 
-// Identify tells the channel's channelz id once it is known.
+// Identify sets the channel's channelz id once it is known.
 func (c *Channel) Identify(id int64) { c.id = id }
 
-// Target returns the target that is told.
+// Target returns the target that the channel's events have.
 func (c *Channel) Target() string { return c.target }
 
-// Count adds the channel to what its target has.
+// Count adds the channel to the counts of its target.
 func (c *Channel) Count(to *sample.Counts) {
 	if c.state != "" && c.state != event.StateShutdown {
 		to.Channels[c.state]++
@@ -79,18 +85,18 @@ func (c *Channel) Count(to *sample.Counts) {
 	to.Waiting += int64(len(c.waits))
 }
 
-// SetState tells the channel's own state, which is that of its topmost policy or of idleness.
+// SetState reports the channel's own state, which is that of its topmost policy, or idle.
 func (c *Channel) SetState(at time.Time, s event.State) {
 	if c.state == s || c.state == event.StateShutdown {
 		return
 	}
-	head := c.head(at)
+	header := c.header(at)
 	from := c.state
-	c.state, c.stateSince = s, head.Time
+	c.state, c.stateSince = s, header.Time
 	if s == event.StateReady {
 		c.idled = false
 	}
-	c.emit(event.ChannelState{Header: head, From: from, To: s})
+	c.emit(event.ChannelState{Header: header, From: from, To: s})
 }
 
 // Done reports whether nothing is open any more, so that the machine may be forgotten once its channel is closed.
@@ -98,12 +104,12 @@ func (c *Channel) Done() bool {
 	return len(c.policies) == 0 && len(c.leaving) == 0 && len(c.waits) == 0
 }
 
-// over reports whether nothing begins any more: on its way down a channel still goes through the motions.
-func (c *Channel) over() bool { return c.closed || c.state == event.StateShutdown }
+// over reports whether nothing begins any more: a channel that shuts down still goes through the motions.
+func (c *Channel) over() bool { return c.interrupted || c.state == event.StateShutdown }
 
 // Interrupt ends all that is open, as interrupted. The machine ignores every later input.
 func (c *Channel) Interrupt(at time.Time) {
-	if c.closed {
+	if c.interrupted {
 		return
 	}
 	for w := range c.waits {
@@ -116,12 +122,11 @@ func (c *Channel) Interrupt(at time.Time) {
 		t.end(at, event.OutcomeInterrupted)
 	}
 	c.SetState(at, event.StateShutdown)
-	c.closed = true
+	c.interrupted = true
 }
 
-// emit hands an event out.
 func (c *Channel) emit(e event.Event) {
-	if !c.closed {
+	if !c.interrupted {
 		c.cfg.Emit(e)
 	}
 }
@@ -134,11 +139,11 @@ func (c *Channel) advance(at time.Time) time.Time {
 	return c.now
 }
 
-func (c *Channel) head(at time.Time) event.Header {
+func (c *Channel) header(at time.Time) event.Header {
 	return event.Header{Time: c.advance(at), Target: c.target, Channel: c.id}
 }
 
-// ending says why something is taken down from this side, and what becomes of the connecting that goes on in it.
+// ending says why something is taken down from this side, and the outcome of the connecting that goes on in it.
 type ending struct {
 	cause   event.Cause
 	outcome event.Outcome

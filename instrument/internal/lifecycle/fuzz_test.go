@@ -35,21 +35,21 @@ func FuzzMachine(f *testing.F) {
 
 // run plays a script: each input is a byte that chooses it and one that chooses to what, and how time moves.
 func run(t *testing.T, script []byte) {
-	j := &judge{t: t, open: map[string]bool{}, told: map[int64]time.Time{}, phases: map[event.ID]time.Time{}}
-	player := newPlayer(j)
+	j := &judge{t: t, open: map[string]bool{}, reported: map[int64]time.Time{}, phases: map[event.ID]time.Time{}}
+	driver := newDriver(j)
 	for ; len(script) >= 2; script = script[2:] {
 		j.listening = true
-		player.play(script[0], script[1])
+		driver.play(script[0], script[1])
 		j.listening = false
-		player.checkMemory(t)
+		driver.checkMemory(t)
 	}
 	j.listening = true
-	player.finish()
+	driver.finish()
 	j.listening = false
 	for what := range j.open {
 		t.Errorf("%s never ended", what)
 	}
-	if !player.ch.Done() {
+	if !driver.ch.Done() {
 		t.Error("everything is closed, but the channel still keeps something")
 	}
 	if t.Failed() {
@@ -59,23 +59,25 @@ func run(t *testing.T, script []byte) {
 	}
 }
 
-// player holds a machine and what is in it.
-type player struct {
+// driver holds a machine and what is in it.
+type driver struct {
 	ch          *Channel
 	resolver    *Resolver
 	policies    []*Policy
 	subchannels []*Subchannel
 	transports  []*Transport
+	inFlight    []*rpcs // Of each transport.
 	waits       []*Wait
 	now         time.Time
 }
 
-func newPlayer(j *judge) *player {
+func newDriver(j *judge) *driver {
 	var ids event.ID
-	p := &player{now: begin}
+	p := &driver{now: begin}
 	p.ch = NewChannel(&Config{
-		NextID: func() event.ID { ids++; return ids }, Emit: j.hear,
+		NextID: func() event.ID { ids++; return ids }, Emit: j.record,
 		Backoff: func(int) time.Duration { return time.Millisecond },
+		Fault:   func(error) {}, // gRPC never sends such inputs.
 	}, "fuzz")
 	p.ch.Identify(1)
 	p.resolver = p.ch.OpenResolver()
@@ -99,8 +101,8 @@ func choose[T any](from []T, by byte) (chosen T) {
 }
 
 // play runs one input. Time moves on, and a little back now and then, as the clocks of several goroutines do.
-func (p *player) play(what, which byte) {
-	p.now = p.now.Add(time.Duration(int(which%16)-3) * time.Millisecond)
+func (d *driver) play(what, which byte) {
+	d.now = d.now.Add(time.Duration(int(which%16)-3) * time.Millisecond)
 	conn := event.Conn{Network: "tcp", Local: fmt.Sprint("local:", which), Remote: "remote:1"}
 	var err error
 	if which%3 == 0 {
@@ -108,57 +110,57 @@ func (p *player) play(what, which byte) {
 	}
 	switch what % 8 {
 	case 0:
-		p.make(which)
+		d.make(which)
 		return
 	case 1:
-		p.ofChannel(what/8, which, err)
+		d.ofChannel(what/8, which, err)
 		return
 	}
-	if s := choose(p.subchannels, which); s != nil {
-		p.ofSubchannel(s, what, which, conn, err)
+	if s := choose(d.subchannels, which); s != nil {
+		d.ofSubchannel(s, what, which, conn, err)
 	}
-	if t := choose(p.transports, which); t != nil && what%8 == 7 {
-		p.ofTransport(t, what/8, which)
+	if len(d.transports) > 0 && what%8 == 7 {
+		d.ofTransport(int(which)%len(d.transports), what/8)
 	}
 }
 
-func (p *player) make(which byte) {
+func (d *driver) make(which byte) {
 	switch which % 4 {
 	case 0:
-		p.policies = append(p.policies, p.ch.OpenPickFirst())
+		d.policies = append(d.policies, d.ch.OpenPickFirst())
 	case 1:
-		p.policies = append(p.policies, p.ch.OpenPolicy())
+		d.policies = append(d.policies, d.ch.OpenPolicy())
 	case 2:
-		if policy := choose(p.policies, which/4); policy != nil {
-			p.subchannels = append(p.subchannels, policy.Add(p.now, int64(10+len(p.subchannels)), fmt.Sprint("address:", which)))
+		if policy := choose(d.policies, which/4); policy != nil {
+			d.subchannels = append(d.subchannels, policy.Add(d.now, int64(10+len(d.subchannels)), fmt.Sprint("address:", which)))
 		}
 	case 3:
-		if policy := choose(p.policies, which/4); policy != nil {
-			p.waits = append(p.waits, policy.Wait(context.Background(), p.now, "/Fuzz/Wait"))
+		if policy := choose(d.policies, which/4); policy != nil {
+			d.waits = append(d.waits, policy.Wait(context.Background(), d.now, "/Fuzz/Wait"))
 		}
 	}
 }
 
-func (p *player) ofChannel(what, which byte, err error) {
-	policy := choose(p.policies, which)
+func (d *driver) ofChannel(what, which byte, err error) {
+	policy := choose(d.policies, which)
 	switch what % 10 {
 	case 0:
-		p.ch.SetState(p.now, choose(states, which))
+		d.ch.SetState(d.now, choose(states, which))
 	case 1:
-		if t := choose(p.transports, which); t != nil {
-			t.Disconnected(p.now, choose(words, which), choose(sockets, which/4))
+		if t := choose(d.transports, which); t != nil {
+			t.Disconnected(d.now, choose(words, which), choose(sockets, which/4))
 		}
 	case 2:
-		p.resolver.Asked(p.now)
+		d.resolver.Asked(d.now)
 	case 3:
-		p.resolver.Answered(p.now, []string{fmt.Sprint("address:", which)}, err)
+		d.resolver.Answered(d.now, []string{fmt.Sprint("address:", which)}, err)
 	case 4:
-		if w := choose(p.waits, which); w != nil {
-			w.End(p.now, choose(outcomes, which), err)
+		if w := choose(d.waits, which); w != nil {
+			w.End(d.now, choose(outcomes, which), err)
 		}
 	case 5:
 		if which == 0xff {
-			p.ch.Interrupt(p.now)
+			d.ch.Interrupt(d.now)
 		}
 	}
 	if policy == nil {
@@ -166,95 +168,99 @@ func (p *player) ofChannel(what, which byte, err error) {
 	}
 	switch what % 10 {
 	case 6:
-		policy.SetState(p.now, choose(states, which))
+		policy.SetState(d.now, choose(states, which))
 	case 7:
-		policy.Close(p.now, choose(causes, which))
+		policy.Close(d.now, choose(causes, which))
 	case 8:
-		policy.CloseRemoved(p.now)
+		policy.CloseRemoved(d.now)
 	case 9:
-		policy.Refuse(context.Background(), p.now, "/Fuzz/Refuse", err)
+		policy.Refuse(context.Background(), d.now, "/Fuzz/Refuse", err)
 	}
 }
 
-func (p *player) ofSubchannel(s *Subchannel, what, which byte, conn event.Conn, err error) {
+func (d *driver) ofSubchannel(s *Subchannel, what, which byte, conn event.Conn, err error) {
 	switch what % 8 {
 	case 2, 3:
-		s.SetState(p.now, choose(states, what/8), err)
+		s.SetState(d.now, choose(states, what/8), err)
 	case 4:
-		s.DialStart(p.now)
+		s.DialStart(d.now)
 	case 5:
 		if which%2 == 0 {
-			s.DialAttempt(p.now, "tried:1")
+			s.DialAttempt(d.now, "tried:1")
 		}
-		s.DialEnd(p.now, conn, err)
+		s.DialEnd(d.now, conn, err)
 	case 6:
-		s.HandshakeStart(p.now, conn)
-		s.HandshakeEnd(p.now, nil, err)
+		s.HandshakeStart(d.now, conn)
+		s.HandshakeEnd(d.now, nil, err)
 	case 7:
-		if len(p.transports) < 2*len(p.subchannels) {
-			p.transports = append(p.transports, s.ConnBegin(p.now, which%2 == 0))
+		if len(d.transports) < 2*len(d.subchannels) {
+			count := &rpcs{}
+			d.transports = append(d.transports, s.ConnBegin(d.now, count, which%2 == 0))
+			d.inFlight = append(d.inFlight, count)
 		}
 	}
 }
 
-func (p *player) ofTransport(t *Transport, what, which byte) {
+func (d *driver) ofTransport(n int, what byte) {
+	t := d.transports[n]
 	switch what % 4 {
 	case 0:
-		t.ConnEnd(p.now)
+		t.ConnEnd(d.now)
 	case 1:
-		t.InFlight.Store(int64(what % 3))
+		d.inFlight[n].n = int64(what % 3)
 	case 2:
-		t.RPCKilled(p.now, "error reading from server: EOF")
+		t.RPCKilled(d.now, "error reading from server: EOF")
 	case 3:
-		t.Check(p.now)
+		t.Check(d.now)
 	}
 }
 
 // finish ends what gRPC always ends.
-func (p *player) finish() {
-	for _, w := range p.waits {
-		w.End(p.now, event.OutcomeCancelled, nil)
+func (d *driver) finish() {
+	for _, w := range d.waits {
+		w.End(d.now, event.OutcomeCancelled, nil)
 	}
-	for _, policy := range p.policies {
-		policy.Close(p.now, event.CauseChannelClosed)
+	for _, policy := range d.policies {
+		policy.Close(d.now, event.CauseChannelClosed)
 	}
-	for _, t := range p.transports {
-		t.InFlight.Store(0)
-		t.ConnEnd(p.now)
+	for i, t := range d.transports {
+		d.inFlight[i].n = 0
+		t.ConnEnd(d.now)
+		t.Check(d.now)
 	}
-	p.resolver.Close(p.now)
+	d.resolver.Close(d.now)
 }
 
 // checkMemory holds that the machine keeps no more than what is there.
-func (p *player) checkMemory(t *testing.T) {
-	if n := len(p.ch.leaving); n > len(p.transports)+len(p.subchannels) {
-		t.Errorf("%d transports are kept, there are %d", n, len(p.transports))
+func (d *driver) checkMemory(t *testing.T) {
+	if n := len(d.ch.leaving); n > len(d.transports)+len(d.subchannels) {
+		t.Errorf("%d transports are kept, there are %d", n, len(d.transports))
 	}
-	if n := len(p.ch.policies); n > len(p.policies) {
-		t.Errorf("%d policies are kept, there are %d", n, len(p.policies))
+	if n := len(d.ch.policies); n > len(d.policies) {
+		t.Errorf("%d policies are kept, there are %d", n, len(d.policies))
 	}
 }
 
-// judge hears the events.
+// judge records the events, and what must be true of them.
 type judge struct {
 	t         *testing.T
 	story     []event.Event
 	listening bool                   // An input goes on.
 	open      map[string]bool        // What began and did not end.
-	told      map[int64]time.Time    // The newest time told of a subchannel.
+	reported  map[int64]time.Time    // The newest time reported of a subchannel.
 	phases    map[event.ID]time.Time // When the last phase of an attempt ended; of open attempts.
 }
 
-func (j *judge) hear(e event.Event) {
+func (j *judge) record(e event.Event) {
 	if !j.listening {
 		j.t.Errorf("without an input: %s", e)
 	}
 	h := e.EventHeader()
 	j.story = append(j.story, e)
-	if last := j.told[h.Subchannel]; h.Time.Before(last) {
+	if last := j.reported[h.Subchannel]; h.Time.Before(last) {
 		j.t.Errorf("%v runs back to %v: %s", last.Sub(begin), h.Time.Sub(begin), e)
 	}
-	j.told[h.Subchannel] = h.Time
+	j.reported[h.Subchannel] = h.Time
 	switch e := e.(type) {
 	case event.ConnectStarted:
 		j.begin("episode", e.Episode)
@@ -271,7 +277,7 @@ func (j *judge) hear(e event.Event) {
 		j.phases[e.Attempt] = e.Time
 	case event.AttemptEnded:
 		if j.phases[e.Attempt].IsZero() {
-			j.t.Errorf("no phase of it was told: %s", e)
+			j.t.Errorf("no phase of it was reported: %s", e)
 		}
 		delete(j.phases, e.Attempt)
 		j.end("attempt", e.Attempt)

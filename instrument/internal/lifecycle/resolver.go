@@ -8,8 +8,9 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/failure"
 )
 
-// answerExpires is the time after which an answer is no answer any more to what was asked when a connection failed,
-// but an update of the resolver's own accord. The DNS resolver waits 30 s between two lookups, and one of them 20 s.
+// answerExpires is the time after which an answer is no longer taken for one to a question that was asked when a
+// connection failed, but for an update that the resolver sent unasked. The DNS resolver waits 30 s between two lookups,
+// and a lookup takes up to 20 s.
 const answerExpires = time.Minute
 
 // Resolver is a channel's name resolver.
@@ -17,14 +18,14 @@ type Resolver struct {
 	ch *Channel
 	// asked is zero where no answer is outstanding.
 	asked time.Time
-	// answered: it gave its first answer, which it owes. Those to later questions it does not, if it knows better.
+	// answered: it gave its first answer, which gRPC waits for. It need not answer later questions.
 	answered bool
 }
 
-// OpenResolver tells that the channel has a resolver.
+// OpenResolver adds a resolver to the channel.
 func (c *Channel) OpenResolver() *Resolver { return &Resolver{ch: c} }
 
-// Asked tells that the resolver was asked. What is asked before the answer counts as one question.
+// Asked reports that the resolver was asked. All that is asked before the answer counts as one question.
 func (r *Resolver) Asked(at time.Time) {
 	if r.expired(at) || r.asked.IsZero() {
 		r.asked = r.ch.advance(at)
@@ -35,7 +36,7 @@ func (r *Resolver) expired(at time.Time) bool {
 	return r.answered && at.Sub(r.asked) > answerExpires
 }
 
-// Answered tells the resolver's answer: addresses, or an error.
+// Answered reports the resolver's answer: addresses, or an error.
 func (r *Resolver) Answered(at time.Time, addresses []string, err error) {
 	outcome := event.OutcomeReady
 	if err != nil {
@@ -46,7 +47,7 @@ func (r *Resolver) Answered(at time.Time, addresses []string, err error) {
 	r.emit(at, len(addresses), outcome, err)
 }
 
-// Close tells that the resolver is no more.
+// Close reports that the resolver was closed.
 func (r *Resolver) Close(at time.Time) {
 	if !r.answered && !r.asked.IsZero() {
 		r.emit(at, 0, event.OutcomeCancelled, nil)
@@ -54,13 +55,13 @@ func (r *Resolver) Close(at time.Time) {
 }
 
 func (r *Resolver) emit(at time.Time, addresses int, outcome event.Outcome, err error) {
-	head := r.ch.head(at)
+	header := r.ch.header(at)
 	start := r.asked
 	if start.IsZero() || r.expired(at) {
-		start = head.Time
+		start = header.Time
 	}
 	r.asked, r.answered = time.Time{}, true
-	r.ch.emit(event.Resolved{Header: head, Start: start, Addresses: addresses, Outcome: outcome, Err: err,
+	r.ch.emit(event.Resolved{Header: header, Start: start, Addresses: addresses, Outcome: outcome, Err: err,
 		ErrorType: failure.ResolutionType(err)})
 }
 
@@ -68,7 +69,7 @@ func (c *Channel) setAddresses(addresses []string) {
 	c.addresses = append([]string{}, addresses...)
 }
 
-// removalCause says why a policy dropped an address while its channel lives on.
+// removalCause returns why a policy dropped an address while its channel lives on.
 func (c *Channel) removalCause(address string) event.Cause {
 	if c.addresses != nil && !slices.Contains(c.addresses, address) {
 		return event.CauseAddressRemoved

@@ -3,22 +3,21 @@ package lifecycle
 import "slices"
 
 // smallSet is a set of few things: as a slice it takes a tenth of a map's memory, and there is one for each channel and
-// endpoint. Its order means nothing.
+// endpoint. It has no order.
 type smallSet[T comparable] []T
 
-func (b *smallSet[T]) add(one T) { *b = append(*b, one) }
+func (s *smallSet[T]) add(one T) { *s = append(*s, one) }
 
-// remove reports whether it was there.
-func (b *smallSet[T]) remove(one T) bool {
-	i := slices.Index(*b, one)
+// remove takes one out, if it is there.
+func (s *smallSet[T]) remove(one T) {
+	i := slices.Index(*s, one)
 	if i < 0 {
-		return false
+		return
 	}
-	last := len(*b) - 1
-	(*b)[i] = (*b)[last]
-	*b = slices.Delete(*b, last, last+1)
+	last := len(*s) - 1
+	(*s)[i] = (*s)[last]
+	*s = slices.Delete(*s, last, last+1)
 	if last == 0 {
-		*b = nil
+		*s = nil
 	}
-	return true
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 
-	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/snapshot"
 )
@@ -42,23 +41,16 @@ func (e *endpoint) snapshot() snapshot.Endpoint {
 }
 
 func (s *Subchannel) snapshot() snapshot.Subchannel {
-	have := snapshot.Subchannel{ID: s.id, Address: s.address, State: s.state, Since: s.stateSince}
+	have := snapshot.Subchannel{ID: s.id, Address: addressName(s.address), State: s.state, Since: s.stateSince}
 	if s.attempt != nil {
 		have.Attempt = s.attempt.number
 	}
-	if !s.backoffSince.IsZero() {
-		next := s.backoffSince.Add(s.ch().cfg.Backoff(s.failures))
+	if !s.backoff.start.IsZero() {
+		next := s.backoff.start.Add(s.ch().cfg.Backoff(s.failures))
 		have.NextAttempt = &next
 	}
 	if t := s.transport; t != nil && t.id != 0 {
-		have.Local, have.Remote, have.InFlight = t.conn.Local, t.conn.Remote, t.InFlight.Load()
+		have.Local, have.Remote, have.InFlight = t.conn.Local, t.conn.Remote, t.inFlight()
 	}
 	return have
-}
-
-// remember keeps the end of a transport for the endpoint's snapshot.
-func (e *endpoint) remember(ended event.TransportEnded) {
-	e.lastLoss = &snapshot.Loss{
-		Time: ended.Lost, Cause: ended.Cause, DisconnectError: ended.DisconnectError, Interrupted: ended.Interrupted,
-	}
 }

@@ -34,7 +34,7 @@ func TestStories(t *testing.T) {
 						block.Fatalf(t, "%q: %v", strings.TrimSpace(line), err)
 					}
 				}
-				return m.told()
+				return m.reported()
 			})
 		})
 	}
@@ -55,33 +55,52 @@ type machine struct {
 	transports  map[string]*Transport
 	waits       map[string]*Wait
 	tcp         map[string]*event.TCP // What the kernel says of a transport's socket.
+	inFlight    map[string]*rpcs
 	events      []event.Event
+	faults      []error
 }
+
+// rpcs is a count of RPCs in flight.
+type rpcs struct{ n int64 }
+
+func (r *rpcs) InFlight() int64 { return r.n }
 
 func newMachine() *machine {
 	m := &machine{
 		policies: map[string]*Policy{}, subchannels: map[string]*Subchannel{}, transports: map[string]*Transport{},
-		waits: map[string]*Wait{}, tcp: map[string]*event.TCP{},
+		waits: map[string]*Wait{}, tcp: map[string]*event.TCP{}, inFlight: map[string]*rpcs{},
 	}
 	var ids event.ID
 	m.ch = NewChannel(&Config{
 		NextID:  func() event.ID { ids++; return ids },
 		Emit:    func(e event.Event) { m.events = append(m.events, e) },
 		Backoff: func(int) time.Duration { return shortestBackoff },
+		Fault:   func(err error) { m.faults = append(m.faults, err) },
 	}, "dns:///service")
 	m.ch.Identify(1)
 	m.resolver = m.ch.OpenResolver()
 	return m
 }
 
-// told returns what was told since the last call.
-func (m *machine) told() string {
+// reported returns the events and faults since the last call.
+func (m *machine) reported() string {
 	var text strings.Builder
 	for _, e := range m.events {
 		fmt.Fprintf(&text, "%-7s %s\n", e.EventHeader().Time.Sub(begin), e)
 	}
-	m.events = nil
+	for _, err := range m.faults {
+		fmt.Fprintf(&text, "fault   %s\n", err)
+	}
+	m.events, m.faults = nil, nil
 	return text.String()
+}
+
+// count returns the RPCs of a transport.
+func (m *machine) count(transport string) *rpcs {
+	if m.inFlight[transport] == nil {
+		m.inFlight[transport] = &rpcs{}
+	}
+	return m.inFlight[transport]
 }
 
 // line runs one input, "time input".
@@ -178,7 +197,7 @@ func (m *machine) subchannelInput(at time.Time, what string, args []string, rest
 	case "shaken":
 		s.HandshakeEnd(at, nil, rest(1))
 	case "up":
-		m.transports[args[1]] = s.ConnBegin(at, true)
+		m.transports[args[1]] = s.ConnBegin(at, m.count(args[1]), true)
 	default:
 		return false
 	}
@@ -199,9 +218,7 @@ func (m *machine) transportInput(at time.Time, what string, args []string, rest 
 	case "check":
 		t.Check(at)
 	case "rpcs":
-		var n int64
-		_, err := fmt.Sscan(args[1], &n)
-		t.InFlight.Store(n)
+		_, err := fmt.Sscan(args[1], &m.count(args[0]).n)
 		return err == nil
 	case "killed":
 		t.RPCKilled(at, wordOf(rest(1)))

@@ -1,46 +1,100 @@
 package lifecycle
 
 import (
+	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/failure"
 )
 
-// Grace is how long the record of a transport that is gone waits for its last RPCs, whose errors tell the most.
+// Grace is how long the record of a transport whose connection is closed waits for its last RPCs, whose errors say the
+// most about the loss.
 const Grace = time.Second
+
+// transportState is where a transport is on its way:
+//
+//	            READY         leaves READY       closed            RPCs done
+//	connected ─────────► ready ─────────► draining ─────► finishing ─────────► ended
+//	    │ │                │   closed               leaves READY ▲               ▲ ▲
+//	    │ └────────────────┴──────────► closed ──────────────────┘               │ │
+//	    │   closed                        └──────────────────────────────────────┘ │
+//	    └──────────► unused ───────────────────────────────────────────────────────┘
+//	     never READY           closed
+//
+// Closed and "leaves READY" come in either order: a goroutine of the transport closes the connection, and gRPC delivers
+// the subchannel's state on another. A transport that redial is shut down with goes from draining to ended.
+type transportState uint8
+
+const (
+	// connected: the handshake is done, and the server's SETTINGS are awaited.
+	connected transportState = iota
+	// ready: it takes RPCs.
+	ready
+	// draining: its subchannel left READY, and its connection is open.
+	draining
+	// closed: its connection is closed, and its subchannel did not leave READY, or CONNECTING, yet.
+	closed
+	// finishing: it is lost and closed, and its last RPCs may still end.
+	finishing
+	// unused: it never became READY, and its connection is open.
+	unused
+	// ended: its record is complete.
+	ended
+)
+
+var transportStates = [...]string{
+	"connected", "ready", "draining", "closed", "finishing", "unused", "ended",
+}
+
+func (s transportState) String() string { return transportStates[s] }
+
+// transportMoves says which states may follow which.
+var transportMoves = [...][]transportState{
+	connected: {ready, closed, unused},
+	ready:     {draining, closed},
+	draining:  {finishing, ended},
+	closed:    {finishing, ended},
+	finishing: {ended},
+	unused:    {ended},
+	ended:     {},
+}
+
+// RPCs counts the RPCs of a transport, which any goroutine may begin or end. The machine reads it with an input.
+type RPCs interface {
+	// InFlight returns how many RPCs the transport carries now.
+	InFlight() int64
+}
 
 // Transport is one HTTP/2 connection.
 type Transport struct {
-	// InFlight counts the RPCs on it. Any goroutine may add to it.
-	InFlight atomic.Int64
-
 	ch      *Channel
-	sub     *Subchannel
+	sub     *Subchannel // Nil where the connection began when its subchannel wanted none.
+	rpcs    RPCs        // Nil where the connection's begin was not seen.
+	state   transportState
 	id      event.ID // Zero until READY.
 	address string
 	conn    event.Conn
 	start   time.Time
 
-	evidence    failure.Evidence
-	cause       event.Cause // Set where this side took it down.
-	lost, goneT time.Time
-	interrupted int64
-	inFlight    int64 // At the loss.
-	retried     int64
-	// down: its subchannel left READY. gone: the connection is closed. told: its draining was.
-	down, gone, told bool
+	evidence       failure.Evidence
+	cause          event.Cause // Set where this side took it down.
+	lostAt, goneAt time.Time
+	interrupted    int64
+	lostInFlight   int64 // At the loss.
+	retried        int64
+	drainReported  bool
 }
 
-// ConnBegin tells that the handshake is done and the HTTP/2 preface goes out, and whether the kernel can be asked about
+// ConnBegin reports that the handshake is done and the HTTP/2 preface is sent, and whether the kernel can be asked about
 // the socket.
-func (s *Subchannel) ConnBegin(at time.Time, tcpInfoAvailable bool) *Transport {
-	t := &Transport{ch: s.ch(), evidence: failure.Evidence{TCPInfoAvailable: tcpInfoAvailable}}
+func (s *Subchannel) ConnBegin(at time.Time, rpcs RPCs, tcpInfoAvailable bool) *Transport {
+	t := &Transport{ch: s.ch(), rpcs: rpcs, evidence: failure.Evidence{TCPInfoAvailable: tcpInfoAvailable}}
 	a := s.connectDialed(at)
 	if a == nil {
+		t.move(unused)
 		return t
 	}
 	s.discard()
@@ -48,50 +102,73 @@ func (s *Subchannel) ConnBegin(at time.Time, tcpInfoAvailable bool) *Transport {
 		s.endPhase(at, nil, nil)
 	}
 	a.begin(event.PhaseSettings, s.ch().advance(at))
-	s.attach(t)
+	t.sub, s.transport = s, t
 	return t
 }
 
-// up reports whether the subchannel has a connection, READY or not.
-func (s *Subchannel) up() bool { return s.transport != nil && !s.transport.gone }
-
-func (s *Subchannel) attach(t *Transport) {
-	t.sub = s
-	s.transport = t
-}
-
-// discard forgets a connection that never became READY.
-func (s *Subchannel) discard() { s.transport = nil }
-
-// ready makes the connection a transport for RPCs.
-func (t *Transport) ready(at time.Time, s *Subchannel) {
-	head := s.head(at)
-	t.id, t.start, t.address = t.ch.cfg.NextID(), head.Time, s.address
-	ready := event.TransportReady{Header: head, Transport: t.id, Address: t.address, Conn: t.conn}
-	if e := s.endpoint.episode; e != nil {
-		ready.Episode = e.id
+// discard drops a connection that did not become READY.
+func (s *Subchannel) discard() {
+	t := s.transport
+	if t == nil {
+		return
 	}
-	s.emit(ready)
+	s.transport = nil
+	if t.state == closed {
+		t.move(ended)
+	} else {
+		t.move(unused)
+	}
 }
 
-// Disconnected reports that gRPC lost the transport, in its own word (the label grpc.disconnect_error of gRFC A94), and what the
-// kernel knew of the socket then, if it was asked. It comes before the news of the subchannel that left READY, and
-// before the news of the RPCs that die.
+// move changes the state, and reports whether it may.
+func (t *Transport) move(to transportState) bool {
+	if !slices.Contains(transportMoves[t.state], to) {
+		if t.ch.interrupted { // The last inputs may have waited for the interruption.
+			return false
+		}
+		t.ch.cfg.Fault(fmt.Errorf("redial: transport %d of channel %d cannot go from %s to %s, please report it",
+			t.id, t.ch.id, t.state, to))
+		return false
+	}
+	t.state = to
+	return true
+}
+
+// open reports whether the connection is in use or about to be.
+func (t *Transport) open() bool { return t.state == connected || t.state == ready }
+
+// ready makes the connection a transport for RPCs. It may be closed already.
+func (t *Transport) ready(at time.Time) {
+	if t.state == connected {
+		t.move(ready)
+	}
+	s := t.sub
+	header := s.header(at)
+	t.id, t.start, t.address = t.ch.cfg.NextID(), header.Time, addressName(s.address)
+	made := event.TransportReady{Header: header, Transport: t.id, Address: t.address, Conn: t.conn}
+	if e := s.endpoint.episode; e != nil {
+		made.Episode = e.id
+	}
+	s.emit(made)
+}
+
+// Disconnected reports that gRPC lost the transport, with gRPC's own reason (the label grpc.disconnect_error of gRFC
+// A94), and what the kernel knew of the socket then, if it was asked. It comes before gRPC reports that the subchannel
+// left READY, and before the RPCs end that die of it.
 func (t *Transport) Disconnected(at time.Time, disconnectError string, tcp *event.TCP) {
-	if !t.lost.IsZero() && t.cause == "" {
+	if t.lost() && t.cause == "" {
 		return
 	}
 	t.cause = "" // Where this side took it down too, gRPC had lost it before.
-	t.lost = t.ch.advance(at)
-	t.inFlight = max(t.inFlight, t.InFlight.Load())
+	t.lostAt = t.ch.advance(at)
+	t.lostInFlight = max(t.lostInFlight, t.inFlight())
 	t.evidence.DisconnectError, t.evidence.TCP = disconnectError, tcp
 }
 
 // TCP returns what the kernel knew of the socket at the loss, or nil.
 func (t *Transport) TCP() *event.TCP { return t.evidence.TCP }
 
-// drain tells that the transport takes no new RPCs: its subchannel left READY. The cause is set where this side
-// took it down.
+// drain takes the transport out of use: its subchannel left READY. The cause is set where this side took it down.
 func (t *Transport) drain(at time.Time, cause event.Cause) {
 	c, s := t.ch, t.sub
 	if t.id == 0 {
@@ -102,48 +179,56 @@ func (t *Transport) drain(at time.Time, cause event.Cause) {
 	if e := s.endpoint; e.up == t {
 		e.up, e.lost = nil, t.id
 	}
-	t.down = true
 	at = c.advance(at)
-	t.inFlight = max(t.inFlight, t.InFlight.Load())
-	if t.lost.IsZero() {
-		t.lost = at
+	t.lostInFlight = max(t.lostInFlight, t.inFlight())
+	if !t.lost() {
+		t.lostAt = at
 		if cause != "" {
 			t.cause, t.evidence.DisconnectError = cause, failure.SubchannelShutdown
 		}
 	}
 	c.leaving.add(t)
-	if !t.gone && (t.cause != "" || t.evidence.GoAwayCode() != "") {
+	if t.state == closed {
+		t.move(finishing)
+	} else if t.move(draining) && (t.cause != "" || t.evidence.GoAwayCode() != "") {
 		t.reportDraining(at)
 	}
 	t.Check(at)
 }
 
 func (t *Transport) reportDraining(at time.Time) {
-	n := t.InFlight.Load()
-	if t.told || n <= 0 || t.id == 0 {
+	n := t.inFlight()
+	if t.drainReported || n <= 0 {
 		return
 	}
-	t.told = true
+	t.drainReported = true
 	t.sub.emit(event.TransportDraining{
-		Header: t.sub.head(at), Transport: t.id, Cause: t.why(), DisconnectError: t.evidence.DisconnectError, InFlight: n,
+		Header: t.sub.header(at), Transport: t.id, Cause: t.why(), DisconnectError: t.evidence.DisconnectError, InFlight: n,
 	})
 }
 
-// ConnEnd tells that the connection is closed.
+// ConnEnd reports that the connection is closed.
 func (t *Transport) ConnEnd(at time.Time) {
-	t.gone, t.goneT = true, t.ch.advance(at)
-	if t.sub != nil {
+	to := closed
+	switch t.state {
+	case draining:
+		to = finishing
+	case unused:
+		to = ended
+	}
+	if t.move(to) {
+		t.goneAt = t.ch.advance(at)
 		t.Check(at)
 	}
 }
 
-// RPCRetried tells that gRPC sends one of the transport's RPCs again, on another one: the server had not seen it.
+// RPCRetried reports that gRPC sends one of the transport's RPCs again, on another one: the server had not seen it.
 func (t *Transport) RPCRetried() { t.retried++ }
 
-// RPCKilled tells that one of the transport's RPCs ended as Unavailable, with the given error. It counts if the
+// RPCKilled reports that one of the transport's RPCs ended as Unavailable, with the given error. It counts if the
 // transport is lost.
 func (t *Transport) RPCKilled(at time.Time, text string) {
-	if t.lost.IsZero() {
+	if !t.lost() {
 		return
 	}
 	t.interrupted++
@@ -153,48 +238,53 @@ func (t *Transport) RPCKilled(at time.Time, text string) {
 	t.Check(at)
 }
 
-// Lost reports the transport's id and the cause of its loss so far, if it is lost.
+// Lost returns the transport's id and the cause of its loss so far, and whether it is lost.
 func (t *Transport) Lost() (id event.ID, cause event.Cause, lost bool) {
-	return t.id, t.why(), t.id != 0 && !t.lost.IsZero()
+	return t.id, t.why(), t.id != 0 && t.lost()
 }
 
-// Leaving reports whether the transport is gone and its record is not: [Transport.Check] ends it when its RPCs are done, or
-// after [Grace].
-func (t *Transport) Leaving() bool { return t.gone && slices.Contains(t.ch.leaving, t) }
+// Finishing reports whether the transport is lost and closed and its record is not complete: [Transport.Check] ends it
+// when its RPCs are done, or after [Grace].
+func (t *Transport) Finishing() bool { return t.state == finishing }
 
-// Ended reports whether nothing more will be told of the transport.
-func (t *Transport) Ended() bool {
-	up := t.sub != nil && t.sub.transport == t
-	return t.gone && !up && !slices.Contains(t.ch.leaving, t)
-}
+// Ended reports whether nothing more will be reported of the transport.
+func (t *Transport) Ended() bool { return t.state == ended }
 
-// Check ends the record of a transport that is gone once its RPCs are done, or were given enough time.
+// Check ends the record of a transport that is finishing once its RPCs are done, or were given enough time.
 func (t *Transport) Check(at time.Time) {
 	at = t.ch.advance(at)
-	if t.down && t.gone && (t.InFlight.Load() <= 0 || !at.Before(t.goneT.Add(Grace))) {
+	if t.state == finishing && (t.inFlight() <= 0 || !at.Before(t.goneAt.Add(Grace))) {
 		t.end(at, "")
 	}
 }
 
+// end completes the record of a transport that is draining or finishing.
 func (t *Transport) end(at time.Time, o event.Outcome) {
-	c := t.ch
-	if !c.leaving.remove(t) {
-		return
+	t.move(ended)
+	t.ch.leaving.remove(t)
+	header := t.sub.header(at)
+	if t.goneAt.IsZero() {
+		t.goneAt = header.Time
 	}
-	head := t.sub.head(at)
-	if t.goneT.IsZero() {
-		t.goneT = head.Time
-	}
-	lost := latest(t.lost, t.start) // It may be lost before it is told to be READY.
-	ended := event.TransportEnded{
-		Header: head, Transport: t.id, Address: t.address, Conn: t.conn, Start: t.start, Lost: lost,
-		Gone: latest(t.goneT, lost), Cause: t.why(), Outcome: o, DisconnectError: t.evidence.DisconnectError,
+	lost := latest(t.lostAt, t.start) // gRPC may lose it before it reports READY.
+	done := event.TransportEnded{
+		Header: header, Transport: t.id, Address: t.address, Conn: t.conn, Start: t.start, Lost: lost,
+		Gone: latest(t.goneAt, lost), Cause: t.why(), Outcome: o, DisconnectError: t.evidence.DisconnectError,
 		HTTP2ErrorCode: t.evidence.GoAwayCode(), GoAwayDebugData: t.evidence.GoAwayDebugData(),
-		InFlight: max(t.inFlight, t.interrupted+t.retried), Interrupted: t.interrupted + max(0, t.InFlight.Load()),
+		InFlight: max(t.lostInFlight, t.interrupted+t.retried), Interrupted: t.interrupted + max(0, t.inFlight()),
 		Retried: t.retried, TCP: t.evidence.TCP, RPCError: t.evidence.RPCError,
 	}
-	t.sub.endpoint.remember(ended)
-	t.sub.emit(ended)
+	t.sub.endpoint.remember(done)
+	t.sub.emit(done)
+}
+
+func (t *Transport) lost() bool { return !t.lostAt.IsZero() }
+
+func (t *Transport) inFlight() int64 {
+	if t.rpcs == nil {
+		return 0
+	}
+	return t.rpcs.InFlight()
 }
 
 func (t *Transport) why() event.Cause {

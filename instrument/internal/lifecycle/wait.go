@@ -17,11 +17,11 @@ type Wait struct {
 	episode event.ID
 }
 
-// Wait tells that the policy's picker queued an RPC.
+// Wait reports that the policy's picker queued an RPC.
 func (p *Policy) Wait(ctx context.Context, at time.Time, method string) *Wait {
-	head := p.ch.head(at)
-	w := &Wait{policy: p, ctx: ctx, method: method, start: head.Time}
-	if p.ch.closed {
+	header := p.ch.header(at)
+	w := &Wait{policy: p, ctx: ctx, method: method, start: header.Time}
+	if p.ch.interrupted {
 		return w
 	}
 	if p.ch.waits == nil {
@@ -31,7 +31,7 @@ func (p *Policy) Wait(ctx context.Context, at time.Time, method string) *Wait {
 	if e := p.episode(); e != nil {
 		w.join(e)
 	}
-	p.ch.emit(event.PickWaitStarted{Header: head, Episode: w.episode, Method: method})
+	p.ch.emit(event.PickWaitStarted{Header: header, Episode: w.episode, Method: method})
 	return w
 }
 
@@ -40,7 +40,7 @@ func (w *Wait) join(e *episode) {
 	e.rpcsWaited++
 }
 
-// End tells how the wait ended. Later calls do nothing.
+// End reports how the wait ended. Later calls do nothing.
 func (w *Wait) End(at time.Time, o event.Outcome, err error) {
 	ch := w.policy.ch
 	if _, open := ch.waits[w]; !open {
@@ -51,12 +51,13 @@ func (w *Wait) End(at time.Time, o event.Outcome, err error) {
 		ch.waits = nil // A map keeps the memory of all that were ever in it.
 	}
 	ch.emit(event.PickWaitEnded{
-		Header: ch.head(at), Context: w.ctx, Method: w.method, Episode: w.episode, Start: w.start, Outcome: o, Err: err,
+		Header: ch.header(at), Context: w.ctx, Method: w.method, Episode: w.episode, Start: w.start, Outcome: o, Err: err,
 		ErrorType: waitFailure(o, err),
 	})
 }
 
-// waitFailure classes the end of a wait by who ended it: the error of one that was given up quotes the connection's.
+// waitFailure returns the class of a wait's end by what ended it: the error of one that was given up quotes the
+// connection's.
 func waitFailure(o event.Outcome, err error) string {
 	switch o {
 	case event.OutcomeCancelled:
@@ -67,9 +68,9 @@ func waitFailure(o event.Outcome, err error) string {
 	return failure.Type(err)
 }
 
-// Refuse tells that an RPC failed because the policy has no READY subchannel, and returns the event.
+// Refuse reports that an RPC failed because the policy has no READY subchannel, and returns the event.
 func (p *Policy) Refuse(ctx context.Context, at time.Time, method string, err error) event.RPCRefused {
-	refused := event.RPCRefused{Header: p.ch.head(at), Context: ctx, Method: method, Err: err, ErrorType: failure.Type(err)}
+	refused := event.RPCRefused{Header: p.ch.header(at), Context: ctx, Method: method, Err: err, ErrorType: failure.Type(err)}
 	if e := p.failed(); e != nil {
 		refused.Endpoint = e.id
 		refused.ErrorType = failure.Type(e.err)

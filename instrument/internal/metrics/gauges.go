@@ -9,7 +9,7 @@ import (
 
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/sample"
-	"github.com/redial-dev/redial/instrument/internal/signal"
+	"github.com/redial-dev/redial/internal/signal"
 )
 
 // gauges tell what is there now. It is counted at each collection, so that hooks have nothing to count, and no lost event

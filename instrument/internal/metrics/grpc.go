@@ -10,7 +10,7 @@ import (
 	estats "google.golang.org/grpc/experimental/stats"
 
 	"github.com/redial-dev/redial/instrument/internal/failure"
-	"github.com/redial-dev/redial/instrument/internal/signal"
+	"github.com/redial-dev/redial/internal/signal"
 )
 
 // GRPC records gRPC's own instruments of gRFC A94 under their own names and labels.

@@ -13,7 +13,7 @@ import (
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/sample"
-	"github.com/redial-dev/redial/instrument/internal/signal"
+	"github.com/redial-dev/redial/internal/signal"
 )
 
 // Sink makes metrics. Its methods may be called from any goroutine, but for Handle.

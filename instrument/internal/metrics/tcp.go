@@ -7,7 +7,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/redial-dev/redial/instrument/internal/sample"
-	"github.com/redial-dev/redial/instrument/internal/signal"
+	"github.com/redial-dev/redial/internal/signal"
 )
 
 // TCP records what the sockets do, as gRFC A80 names it.

@@ -5,8 +5,8 @@ import "time"
 // burst is for how many seconds' worth of spans a target that was quiet has credit.
 const burst = 10
 
-// rateLimiter is a token bucket for each target, on the rate of root spans. It goes by the events' own times. The targets are
-// as many as are told by name.
+// rateLimiter is a token bucket for each target, on the rate of root spans. It goes by the events' own times. There
+// are as many buckets as targets have a name of their own.
 type rateLimiter struct {
 	perSecond float64 // Zero stands for no limit.
 	buckets   map[string]*bucket

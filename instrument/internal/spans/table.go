@@ -8,8 +8,8 @@ import (
 	"github.com/redial-dev/redial/instrument/event"
 )
 
-// maxRemembered bounds the ended spans that others may still link to: an RPC is told of after the episode that it
-// waited for.
+// maxRemembered bounds the ended spans that others may still link to: an RPC's wait ends after the
+// episode that it waited for.
 const maxRemembered = 4096
 
 // spanTable keeps the spans that are open and the contexts of those that were. It is safe for concurrent use, since

@@ -22,7 +22,7 @@ const (
 	Unavailable   = "redial.unavailable"
 	TransportLost = "redial.transport_lost"
 	Draining      = "redial.draining"
-	Tried         = "redial.dial.tried"
+	DialTried     = "redial.dial.tried"
 )
 
 // Attributes.
@@ -32,29 +32,35 @@ const (
 	ChannelState    = attribute.Key("grpc.channel.state")
 	DisconnectError = attribute.Key("grpc.disconnect_error")
 
-	ChannelID       = attribute.Key("redial.channel.id")
-	SubchannelID    = attribute.Key("redial.subchannel.id")
-	Trigger         = attribute.Key("redial.trigger")
-	Outcome         = attribute.Key("redial.outcome")
-	PhaseName       = attribute.Key("redial.phase")
-	TeardownCause   = attribute.Key("redial.teardown.cause")
-	GoAwayDebugData = attribute.Key("redial.goaway.debug_data")
-	Attempts        = attribute.Key("redial.attempts")
-	AttemptNumber   = attribute.Key("redial.attempt.number")
-	BackoffTotal    = attribute.Key("redial.backoff.total")
-	BackoffDelay    = attribute.Key("redial.backoff.delay")
-	RPCsWaited      = attribute.Key("redial.rpcs.waited")
-	RPCsInterrupted = attribute.Key("redial.rpcs.interrupted")
-	RPCsInFlight    = attribute.Key("redial.rpcs.in_flight")
-	RPCsRetried     = attribute.Key("redial.rpcs.retried")
-	Addresses       = attribute.Key("redial.resolve.addresses")
-	TCPRTT          = attribute.Key("redial.tcp.rtt")
-	TCPRetransmits  = attribute.Key("redial.tcp.retransmits")
-	TCPState        = attribute.Key("redial.tcp.state")
-	TCPIdle         = attribute.Key("redial.tcp.idle")
-	TCPSendIdle     = attribute.Key("redial.tcp.send_idle")
-	TCPUnacked      = attribute.Key("redial.tcp.unacked")
-	SinkName        = attribute.Key("redial.sink")
+	ChannelID    = attribute.Key("redial.channel.id")
+	SubchannelID = attribute.Key("redial.subchannel.id")
+	EndpointID   = attribute.Key("redial.endpoint.id")
+	EpisodeID    = attribute.Key("redial.episode.id")
+	AttemptID    = attribute.Key("redial.attempt.id")
+	TransportID  = attribute.Key("redial.transport.id")
+	// PreviousEpisodeID is the chapter before.
+	PreviousEpisodeID = attribute.Key("redial.episode.previous_id")
+	Trigger           = attribute.Key("redial.trigger")
+	Outcome           = attribute.Key("redial.outcome")
+	PhaseName         = attribute.Key("redial.phase")
+	TeardownCause     = attribute.Key("redial.teardown.cause")
+	GoAwayDebugData   = attribute.Key("redial.goaway.debug_data")
+	Attempts          = attribute.Key("redial.attempts")
+	AttemptNumber     = attribute.Key("redial.attempt.number")
+	BackoffTotal      = attribute.Key("redial.backoff.total")
+	BackoffDelay      = attribute.Key("redial.backoff.delay")
+	RPCsWaited        = attribute.Key("redial.rpcs.waited")
+	RPCsInterrupted   = attribute.Key("redial.rpcs.interrupted")
+	RPCsInFlight      = attribute.Key("redial.rpcs.in_flight")
+	RPCsRetried       = attribute.Key("redial.rpcs.retried")
+	Addresses         = attribute.Key("redial.resolve.addresses")
+	TCPRTT            = attribute.Key("redial.tcp.rtt")
+	TCPRetransmits    = attribute.Key("redial.tcp.retransmits")
+	TCPState          = attribute.Key("redial.tcp.state")
+	TCPIdle           = attribute.Key("redial.tcp.idle")
+	TCPSendIdle       = attribute.Key("redial.tcp.send_idle")
+	TCPUnacked        = attribute.Key("redial.tcp.unacked")
+	SinkName          = attribute.Key("redial.sink")
 
 	HTTP2ErrorCode = attribute.Key("http2.error_code")
 )
@@ -80,7 +86,7 @@ const (
 	TargetsOverflowed = "redial.targets.overflowed"
 )
 
-// GRPC are the instruments of gRFC A94, which are passed on.
+// GRPC are the instruments of gRFC A94, which redial records under their own names.
 var GRPC = []string{
 	Disconnections,
 	"grpc.subchannel.connection_attempts_succeeded",
@@ -97,5 +103,5 @@ const (
 	TCPPacketsSpurious      = "grpc.tcp.packets_spurious_retransmitted"
 )
 
-// Disconnections is the instrument of gRFC A94 whose records tell of a lost transport.
+// Disconnections is the instrument of gRFC A94 which is recorded for each lost transport.
 const Disconnections = "grpc.subchannel.disconnections"

@@ -1,0 +1,47 @@
+package lifecycle
+
+import (
+	"time"
+
+	"github.com/redial-dev/redial/instrument/event"
+)
+
+// backoff is a subchannel's wait before its next attempt. Its start is zero while there is none.
+type backoff struct {
+	start   time.Time
+	episode event.ID // The chapter in which it began.
+}
+
+func (s *Subchannel) beginBackoff(at time.Time) {
+	s.backoff = backoff{s.ch().now, s.endpoint.episode.id}
+	s.emit(event.BackoffStarted{Header: s.header(at), Episode: s.backoff.episode})
+}
+
+// endBackoff ends the wait: elapsed if it took as long as gRPC's backoff does at least, and else reset, which is
+// what ClientConn.ResetConnectBackoff does.
+func (s *Subchannel) endBackoff(at time.Time) {
+	if s.backoff.start.IsZero() {
+		return
+	}
+	waited := s.ch().advance(at).Sub(s.backoff.start)
+	if waited < s.ch().cfg.Backoff(s.failures) {
+		s.failures = 0
+		s.endBackoffAs(at, event.OutcomeReset)
+		return
+	}
+	s.failures++
+	s.endBackoffAs(at, event.OutcomeElapsed)
+}
+
+func (s *Subchannel) endBackoffAs(at time.Time, o event.Outcome) {
+	if s.backoff.start.IsZero() {
+		return
+	}
+	header := s.header(at)
+	ended := event.BackoffEnded{Header: header, Episode: s.backoff.episode, Start: s.backoff.start, Outcome: o}
+	s.backoff = backoff{}
+	if e := s.endpoint.episode; e != nil {
+		e.backoff += header.Time.Sub(ended.Start)
+	}
+	s.emit(ended)
+}
