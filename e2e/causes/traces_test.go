@@ -2,14 +2,8 @@ package causes
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"flag"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -34,9 +28,9 @@ var (
 	pageMu sync.Mutex
 )
 
-// tell compares a trace with the one that docs/causes.md shows under a name: the words must be the same, numbers may
-// differ.
-func tell(t *testing.T, name, text string) {
+// checkTrace compares a trace with the one that docs/causes.md shows under a name: the words must be the same, numbers
+// may differ.
+func checkTrace(t *testing.T, name, text string) {
 	t.Helper()
 	pageMu.Lock()
 	defer pageMu.Unlock()
@@ -75,69 +69,74 @@ var either = strings.NewReplacer(
 
 func withoutNumbers(text string) string { return numbers.ReplaceAllString(text, "#") }
 
-// sharp lets the client ping as soon as gRPC allows.
-var sharp = grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: time.Second, PermitWithoutStream: true})
+// fastKeepalive lets the client ping as soon as gRPC allows.
+var fastKeepalive = grpc.WithKeepaliveParams(keepalive.ClientParameters{
+	Time: 10 * time.Second, Timeout: time.Second, PermitWithoutStream: true,
+})
 
 func TestServerKilled(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	env := newEnvironment(t)
 	p := spawn(t, "127.0.0.1:0", nil)
-	cc := s.dial(p.address)
-	s.ready()
+	cc := env.dial(p.address)
+	env.ready()
 	p.kill(t)
-	s.lost()
-	tell(t, "server killed", s.traces(cc))
+	env.lost()
+	checkTrace(t, "server killed", env.traces(cc))
 }
 
 func TestServerStoppedGracefully(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	env := newEnvironment(t)
 	srv := server(t)
-	cc := s.dial(srv.Address)
-	s.ready()
+	cc := env.dial(srv.Address)
+	env.ready()
 	srv.GracefulStop()
-	s.lost()
-	tell(t, "server stopped gracefully", s.traces(cc))
+	env.lost()
+	checkTrace(t, "server stopped gracefully", env.traces(cc))
 }
 
 func TestNATDrop(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	w := wire(t)
+	env := newEnvironment(t)
+	w := vethServer(t)
 	dialed := make(chan *net.TCPConn, 1)
-	cc := s.dial(w.server.address, sharp, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-		c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	cc := env.dial(w.server.address, fastKeepalive, dialing(func(ctx context.Context) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", w.server.address)
 		if err == nil {
 			dialed <- c.(*net.TCPConn)
 		}
 		return c, err
 	}))
-	s.ready()
-	answered, wait := s.rpc(cc)
+	env.ready()
+	answered, wait := env.rpc(cc)
 	<-answered
-	quiet(t, <-dialed) // What is on its way at the cut would time out sooner than the ping.
+	awaitAcked(t, <-dialed) // What is on its way at the cut would time out sooner than the ping.
 	w.cut(t)
-	s.lost()
+	env.lost()
 	wait()
-	tell(t, "NAT drop", s.traces(cc))
+	checkTrace(t, "NAT drop", env.traces(cc))
 }
 
-// quiet waits until all that a connection sent is acknowledged, and stays so for a while.
-func quiet(t *testing.T, c *net.TCPConn) {
+// awaitAcked waits until all that a connection sent is acknowledged, and stays so for a while.
+func awaitAcked(t *testing.T, c *net.TCPConn) {
 	t.Helper()
 	raw, err := c.SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	const calm = 20 // Looks in a row.
+	const quietLooks = 20 // Looks in a row.
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.Now().Add(patience)
-	for looks := 0; looks < calm; {
+	deadline := time.Now().Add(testTimeout)
+	for looks := 0; looks < quietLooks; {
 		<-tick.C
 		var info *unix.TCPInfo
 		var asked error
-		if err := raw.Control(func(fd uintptr) { info, asked = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }); err != nil || asked != nil {
+		err := raw.Control(func(fd uintptr) {
+			info, asked = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		})
+		if err != nil || asked != nil {
 			t.Fatal(err, asked)
 		}
 		looks++
@@ -150,18 +149,18 @@ func quiet(t *testing.T, c *net.TCPConn) {
 	}
 }
 
-// A proxy that cuts a flow on which nothing happened, without telling the server.
+// A proxy that cuts a flow on which nothing happened, without a word to the server.
 func TestIdleProxy(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	cc := s.dial(cutting(t, server(t).Address, 300*time.Millisecond))
-	s.ready()
-	s.lost()
-	tell(t, "idle proxy", s.traces(cc))
+	env := newEnvironment(t)
+	cc := env.dial(resettingProxy(t, server(t).Address, 300*time.Millisecond))
+	env.ready()
+	env.lost()
+	checkTrace(t, "idle proxy", env.traces(cc))
 }
 
-// cutting returns the address of a proxy that resets a connection after so long.
-func cutting(t *testing.T, to string, after time.Duration) string {
+// resettingProxy returns the address of a proxy that resets a connection after so long.
+func resettingProxy(t *testing.T, to string, after time.Duration) string {
 	t.Helper()
 	return loopback.Accept(t, func(client *net.TCPConn) error {
 		backend, err := net.Dial("tcp", to)
@@ -179,59 +178,32 @@ func cutting(t *testing.T, to string, after time.Duration) string {
 	})
 }
 
-// certificate is one for a name until a time, signed by itself.
-func certificate(t *testing.T, name string, until time.Time) (tls.Certificate, *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotAfter: until,
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(parsed)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
-}
-
-func trusting(pool *x509.CertPool, name string) grpc.DialOption {
-	return grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: pool, ServerName: name, MinVersion: tls.VersionTLS12}))
-}
-
 func TestExpiredCertificate(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	cert, pool := certificate(t, "service.test", time.Now().Add(-24*time.Hour))
+	env := newEnvironment(t)
+	cert, pool := certificate(t, "service.test", func(c *x509.Certificate) {
+		c.NotAfter = time.Now().Add(-24 * time.Hour)
+	})
 	srv := server(t, grpc.Creds(credentials.NewServerTLSFromCert(&cert)))
-	cc := s.dial(srv.Address, trusting(pool, "service.test"))
-	s.failed()
-	tell(t, "expired certificate", s.traces(cc))
+	cc := env.dial(srv.Address, trusting(pool, "service.test"))
+	env.failed()
+	checkTrace(t, "expired certificate", env.traces(cc))
 }
 
 func TestWrongPort(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	cc := s.dial(loopback.FreeAddress(t))
-	await(s, func(e event.ChannelState) bool { return e.To == event.StateTransientFailure })
-	_, wait := s.rpc(cc)
+	env := newEnvironment(t)
+	cc := env.dial(loopback.FreeAddress(t))
+	await(env, func(e event.ChannelState) bool { return e.To == event.StateTransientFailure })
+	_, wait := env.rpc(cc)
 	wait()
-	tell(t, "wrong port", s.traces(cc))
+	checkTrace(t, "wrong port", env.traces(cc))
 }
 
 // A name server that never answers.
 func TestDNSWithoutAnswer(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
+	env := newEnvironment(t)
 	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -241,32 +213,32 @@ func TestDNSWithoutAnswer(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	cc := s.dial("dns://" + silent.LocalAddr().String() + "/service.test:443")
-	await(s, func(e event.Resolved) bool { return e.Err != nil })
-	tell(t, "DNS without answer", s.traces(cc))
+	cc := env.dial("dns://" + silent.LocalAddr().String() + "/service.test:443")
+	await(env, func(e event.Resolved) bool { return e.Err != nil })
+	checkTrace(t, "DNS without answer", env.traces(cc))
 }
 
 // The server allows a ping each five minutes, its default; the client sends one each ten seconds.
 func TestTooManyPings(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	cc := s.dial(server(t).Address, sharp)
-	s.ready()
-	_, wait := s.rpc(cc)
-	s.lost()
+	env := newEnvironment(t)
+	cc := env.dial(server(t).Address, fastKeepalive)
+	env.ready()
+	_, wait := env.rpc(cc)
+	env.lost()
 	wait()
-	tell(t, "too many pings", s.traces(cc))
+	checkTrace(t, "too many pings", env.traces(cc))
 }
 
 func TestMaxAge(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	cc := s.dial(server(t, grpc.KeepaliveParams(keepalive.ServerParameters{
+	env := newEnvironment(t)
+	cc := env.dial(server(t, grpc.KeepaliveParams(keepalive.ServerParameters{
 		MaxConnectionAge: 300 * time.Millisecond, MaxConnectionAgeGrace: 300 * time.Millisecond,
 	})).Address)
-	s.ready()
-	_, wait := s.rpc(cc)
-	s.lost()
+	env.ready()
+	_, wait := env.rpc(cc)
+	env.lost()
 	wait()
-	tell(t, "max age", s.traces(cc))
+	checkTrace(t, "max age", env.traces(cc))
 }

@@ -29,36 +29,36 @@ const (
 	backends = 4
 	proxies  = 6
 	channels = 24
-	// beat is the mean time between two acts of chaos.
-	beat = 2 * time.Millisecond
-	// away is how long a backend or proxy is away.
-	away = 20 * time.Millisecond
-	// connectTime is how long an attempt may take, and silence how long a proxy is silent.
+	// meanInterval is the mean time between two steps of chaos.
+	meanInterval = 2 * time.Millisecond
+	// downtime is how long a backend or proxy is down.
+	downtime = 20 * time.Millisecond
+	// connectTime is how long an attempt may take, and muteTime how long a proxy is silent.
 	connectTime = 100 * time.Millisecond
-	silence     = 200 * time.Millisecond
-	// rpcTime is the deadline of each RPC, and rest the time between two of a channel.
-	rpcTime = 100 * time.Millisecond
-	rest    = 2 * time.Millisecond
+	muteTime    = 200 * time.Millisecond
+	// rpcTime is the deadline of each RPC, and rpcInterval the time between two of a channel.
+	rpcTime     = 100 * time.Millisecond
+	rpcInterval = 2 * time.Millisecond
 )
 
-// stage is what chaos plays on.
-type stage struct {
+// environment is what chaos acts on.
+type environment struct {
 	handler  *instrument.Handler
 	random   *rand.Rand
 	ledger   *ledger
 	backends []*backend
 	proxies  []*proxy
 	clients  []*client
-	// asides are what goes on beside: backends and proxies that come back.
-	asides sync.WaitGroup
+	// background are what goes on beside: backends and proxies that come back.
+	background sync.WaitGroup
 
-	mu   sync.Mutex
-	acts map[string][]act // What was done to channels, by target.
-	errs []error
+	mu            sync.Mutex
+	interventions map[string][]intervention // What was done to channels, by target.
+	errs          []error
 }
 
-// act is what this side did to a channel, and why its transports may end.
-type act struct {
+// intervention is what this side did to a channel, and why its transports may end.
+type intervention struct {
 	at     time.Time
 	causes []event.Cause
 }
@@ -67,7 +67,7 @@ type act struct {
 type backend struct {
 	address string
 	mu      sync.Mutex
-	srv     *grpc.Server // Nil while it is away.
+	srv     *grpc.Server // Nil while it is down.
 	done    chan error
 }
 
@@ -129,30 +129,33 @@ var handshakes = []credentials.TransportCredentials{
 
 var policies = []string{`{}`, `{"loadBalancingConfig":[{"round_robin":{}}]}`}
 
-func newStage(seed uint64, h *instrument.Handler) (*stage, error) {
-	s := &stage{handler: h, random: rand.New(rand.NewPCG(seed, 0)), ledger: &ledger{causes: map[string][]event.Cause{}}, acts: map[string][]act{}}
+func newEnvironment(seed uint64, h *instrument.Handler) (*environment, error) {
+	env := &environment{
+		handler: h, random: rand.New(rand.NewPCG(seed, 0)), ledger: &ledger{causes: map[string][]event.Cause{}},
+		interventions: map[string][]intervention{},
+	}
 	for range backends {
 		b := &backend{address: "127.0.0.1:0"}
 		if err := b.start(); err != nil {
-			return s, err
+			return env, err
 		}
-		s.backends = append(s.backends, b)
+		env.backends = append(env.backends, b)
 	}
 	for i := range proxies {
-		p, err := newProxy(s.backends[i%backends].address, s.ledger)
+		p, err := newProxy(env.backends[i%backends].address, env.ledger)
 		if err != nil {
-			return s, err
+			return env, err
 		}
-		s.proxies = append(s.proxies, p)
+		env.proxies = append(env.proxies, p)
 	}
 	for range channels {
-		c, err := s.newClient()
+		c, err := env.newClient()
 		if err != nil {
-			return s, err
+			return env, err
 		}
-		s.clients = append(s.clients, c)
+		env.clients = append(env.clients, c)
 	}
-	return s, nil
+	return env, nil
 }
 
 var numbers struct {
@@ -160,18 +163,20 @@ var numbers struct {
 	n int
 }
 
-func (s *stage) newClient() (*client, error) {
+func (env *environment) newClient() (*client, error) {
 	numbers.Lock()
 	numbers.n++
 	target := fmt.Sprintf("chaos:///%d", numbers.n)
 	numbers.Unlock()
 	c := &client{target: target, resolver: manual.NewBuilderWithScheme("chaos"), done: make(chan struct{})}
-	c.resolver.InitialState(s.addresses())
-	quick := backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1.2, Jitter: 0.2, MaxDelay: 50 * time.Millisecond}
+	c.resolver.InitialState(env.addresses())
+	quick := backoff.Config{
+		BaseDelay: 10 * time.Millisecond, Multiplier: 1.2, Jitter: 0.2, MaxDelay: 50 * time.Millisecond,
+	}
 	var err error
-	c.cc, err = grpc.NewClient(target, grpc.WithTransportCredentials(handshakes[s.random.IntN(len(handshakes))]),
-		grpc.WithStatsHandler(s.handler), grpc.WithResolvers(instrument.WrapResolver(c.resolver)),
-		grpc.WithDefaultServiceConfig(policies[s.random.IntN(len(policies))]),
+	c.cc, err = grpc.NewClient(target, grpc.WithTransportCredentials(handshakes[env.random.IntN(len(handshakes))]),
+		grpc.WithStatsHandler(env.handler), grpc.WithResolvers(instrument.WrapResolver(c.resolver)),
+		grpc.WithDefaultServiceConfig(policies[env.random.IntN(len(policies))]),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: quick, MinConnectTimeout: connectTime}))
 	if err != nil {
 		return nil, err
@@ -188,7 +193,7 @@ func (s *stage) newClient() (*client, error) {
 // call makes RPCs, whatever becomes of them.
 func (c *client) call(ctx context.Context) {
 	rpcs := healthpb.NewHealthClient(c.cc)
-	tick := time.NewTicker(rest)
+	tick := time.NewTicker(rpcInterval)
 	defer tick.Stop()
 	for {
 		one, cancel := context.WithTimeout(ctx, rpcTime)
@@ -203,125 +208,125 @@ func (c *client) call(ctx context.Context) {
 }
 
 // addresses returns those of some of the proxies.
-func (s *stage) addresses() (state resolver.State) {
-	some := slices.Clone(s.proxies)
-	s.random.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
-	for _, p := range some[:1+s.random.IntN(3)] {
+func (env *environment) addresses() (state resolver.State) {
+	some := slices.Clone(env.proxies)
+	env.random.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+	for _, p := range some[:1+env.random.IntN(3)] {
 		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: p.address}}})
 	}
 	return state
 }
 
-func (s *stage) note(target string, causes ...event.Cause) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.acts[target] = append(s.acts[target], act{time.Now(), causes})
+func (env *environment) note(target string, causes ...event.Cause) {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	env.interventions[target] = append(env.interventions[target], intervention{time.Now(), causes})
 }
 
-func (s *stage) fail(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.errs = append(s.errs, err)
+func (env *environment) fail(err error) {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	env.errs = append(env.errs, err)
 }
 
-// aside runs something that takes a while.
-func (s *stage) aside(f func() error) {
-	s.asides.Go(func() {
+// inBackground runs something that takes a while.
+func (env *environment) inBackground(f func() error) {
+	env.background.Go(func() {
 		if err := f(); err != nil {
-			s.fail(err)
+			env.fail(err)
 		}
 	})
 }
 
-// act does one thing to somebody.
-func (s *stage) act() {
-	p := s.proxies[s.random.IntN(len(s.proxies))]
-	c := s.clients[s.random.IntN(len(s.clients))]
-	b := s.backends[s.random.IntN(len(s.backends))]
-	switch dice := s.random.IntN(100); {
+// step does one thing to a connection, proxy, backend or channel.
+func (env *environment) step() {
+	p := env.proxies[env.random.IntN(len(env.proxies))]
+	c := env.clients[env.random.IntN(len(env.clients))]
+	b := env.backends[env.random.IntN(len(env.backends))]
+	switch dice := env.random.IntN(100); {
 	case dice < 45:
-		if conn := p.any(s.random); conn != nil {
+		if conn := p.any(env.random); conn != nil {
 			p.reset(conn)
 		}
 	case dice < 70:
-		if conn := p.any(s.random); conn != nil {
+		if conn := p.any(env.random); conn != nil {
 			p.finish(conn)
 		}
 	case dice < 72:
 		gracefully := dice == 71
-		s.aside(func() error {
+		env.inBackground(func() error {
 			err := b.stop(gracefully)
-			time.Sleep(away)
+			time.Sleep(downtime)
 			return errors.Join(err, b.start())
 		})
 	case dice < 76:
-		s.aside(func() error {
+		env.inBackground(func() error {
 			err := p.refuse()
-			time.Sleep(away)
+			time.Sleep(downtime)
 			return errors.Join(err, p.accept())
 		})
 	case dice < 77:
-		s.aside(func() error {
-			p.silence(true)
-			time.Sleep(silence)
-			p.silence(false)
+		env.inBackground(func() error {
+			p.setMute(true)
+			time.Sleep(muteTime)
+			p.setMute(false)
 			return nil
 		})
 	case dice < 85:
-		s.note(c.target, event.CauseAddressRemoved, event.CauseLBPolicy)
-		c.resolver.UpdateState(s.addresses())
+		env.note(c.target, event.CauseAddressRemoved, event.CauseLBPolicy)
+		c.resolver.UpdateState(env.addresses())
 	case dice < 97:
 		c.cc.ResetConnectBackoff()
 	default:
-		s.replace(c)
+		env.replace(c)
 	}
 }
 
 // replace closes a channel and makes another.
-func (s *stage) replace(c *client) {
-	s.closeClient(c)
-	other, err := s.newClient()
+func (env *environment) replace(c *client) {
+	env.closeClient(c)
+	other, err := env.newClient()
 	if err != nil {
-		s.fail(err)
+		env.fail(err)
 		return
 	}
-	s.clients[slices.Index(s.clients, c)] = other
+	env.clients[slices.Index(env.clients, c)] = other
 }
 
-func (s *stage) closeClient(c *client) {
-	s.note(c.target, event.CauseChannelClosed)
+func (env *environment) closeClient(c *client) {
+	env.note(c.target, event.CauseChannelClosed)
 	if err := c.cc.Close(); err != nil {
-		s.fail(err)
+		env.fail(err)
 	}
 	c.stop()
 	<-c.done
 }
 
-// play goes on until enough was witnessed.
-func (s *stage) play(enough func() bool) {
-	tick := time.NewTicker(beat)
+// run goes on until enough was witnessed.
+func (env *environment) run(enough func() bool) {
+	tick := time.NewTicker(meanInterval)
 	defer tick.Stop()
 	for !enough() {
 		<-tick.C
-		s.act()
+		env.step()
 	}
 }
 
 // close ends everything, and returns what went wrong.
-func (s *stage) close() error {
-	s.asides.Wait()
-	for _, c := range s.clients {
-		s.closeClient(c)
+func (env *environment) close() error {
+	env.background.Wait()
+	for _, c := range env.clients {
+		env.closeClient(c)
 	}
-	for _, b := range s.backends {
+	for _, b := range env.backends {
 		if err := b.stop(false); err != nil {
-			s.fail(err)
+			env.fail(err)
 		}
 	}
-	for _, p := range s.proxies {
+	for _, p := range env.proxies {
 		if err := p.close(); err != nil {
-			s.fail(err)
+			env.fail(err)
 		}
 	}
-	return errors.Join(s.errs...)
+	return errors.Join(env.errs...)
 }

@@ -16,20 +16,20 @@ import (
 )
 
 var (
-	seeds       = flag.Uint64("seeds", 5, "how many seeds to play")
+	seeds       = flag.Uint64("seeds", 5, "how many seeds to run")
 	firstSeed   = flag.Uint64("seed", 1, "the first of them")
-	transitions = flag.Int("transitions", 10_000, "how many transitions of subchannels each seed plays at least")
+	transitions = flag.Int("transitions", 10_000, "how many transitions of subchannels each seed runs at least")
 )
 
 const (
-	patience = time.Minute
+	testTimeout = time.Minute
 	// lag bounds the time between a transition and redial's record of it, on a machine that is busy.
 	lag = time.Second
-	// closing is how long before its end a subchannel may do what gRPC tells nobody of, and untold how large a part of all
-	// that may be, in percent.
-	closing = lag
-	untold  = 1
-	// near is how long after an act of this side a transport may end because of it.
+	// closing is how long before its end a subchannel may change its state without a report from gRPC, and
+	// unreportedPercent how large a part of all transitions that may be.
+	closing           = lag
+	unreportedPercent = 1
+	// near is how long after an intervention of this side a transport may end because of it.
 	near = time.Second
 )
 
@@ -77,9 +77,9 @@ func (j *journal) count() (transitions, open int) {
 // verdict is what the comparison found.
 type verdict struct {
 	agreed, missed, invented, late int
-	// unheard are transitions of the last moments before a channel or policy is closed. gRPC drops them: it tells no load
+	// unreported are transitions of the last moments before a channel or policy is closed, which gRPC reports to no load
 	// balancing policy, and so nobody.
-	unheard                            int
+	unreported                         int
 	attributed, misattributed, unknown int
 	lags                               []time.Duration
 }
@@ -101,13 +101,13 @@ func (v *verdict) compare(t *testing.T, id int64, have, want []transition) {
 			d := have[i].at.Sub(w.at).Abs()
 			if v.lags = append(v.lags, d); d > lag {
 				v.late++
-				t.Errorf("subchannel %d: %s was told %v off", id, w.to, d)
+				t.Errorf("subchannel %d: %s was recorded %v off", id, w.to, d)
 			}
 			i++
 			continue
 		}
 		if !end.IsZero() && end.Sub(w.at) < closing && (i == len(have) || have[i].to == event.StateShutdown) {
-			v.unheard++
+			v.unreported++
 			continue
 		}
 		v.missed++
@@ -126,10 +126,10 @@ func names(all []transition) (states []event.State) {
 	return states
 }
 
-// judge holds the cause of a transport's end against what was done to it.
-func (v *verdict) judge(t *testing.T, s *stage, e event.TransportEnded) {
-	allowed := s.ledger.of(e.Conn.Local)
-	for _, a := range s.acts[e.Target] {
+// checkCause holds the cause of a transport's end against what was done to it.
+func (v *verdict) checkCause(t *testing.T, env *environment, e event.TransportEnded) {
+	allowed := env.ledger.of(e.Conn.Local)
+	for _, a := range env.interventions[e.Target] {
 		if d := e.Lost.Sub(a.at); d > -near && d < near {
 			allowed = append(slices.Clone(allowed), a.causes...)
 		}
@@ -156,22 +156,22 @@ func fidelity(t *testing.T, seed uint64) {
 	log.take()
 	j := &journal{subchannels: map[int64][]transition{}}
 	h := instrument.NewHandler(instrument.WithSink(j), instrument.WithSpanRate(1))
-	s, err := newStage(seed, h)
+	env, err := newEnvironment(seed, h)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.play(func() bool { n, _ := j.count(); return n >= *transitions })
-	if err := s.close(); err != nil {
+	env.run(func() bool { n, _ := j.count(); return n >= *transitions })
+	if err := env.close(); err != nil {
 		t.Error(err)
 	}
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(testTimeout)
 	for _, open := j.count(); open > 0; _, open = j.count() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d transports did not end", open)
 		}
 		time.Sleep(time.Millisecond)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
 	if err := h.Shutdown(ctx); err != nil {
 		t.Fatal(err)
@@ -188,15 +188,16 @@ func fidelity(t *testing.T, seed uint64) {
 		}
 	}
 	for _, e := range j.ended {
-		v.judge(t, s, e)
+		v.checkCause(t, env, e)
 	}
 	slices.Sort(v.lags)
-	fmt.Printf("seed %d: agreed %d (%.2f %%), missed %d, invented %d; %d more that gRPC tells nobody at a close; lag p99 %v, at most %v\n"+
+	fmt.Printf("seed %d: agreed %d (%.2f %%), missed %d, invented %d; %d more unreported at a close; "+
+		"lag p99 %v, at most %v\n"+
 		"        %d transports: attributed %d, misattributed %d, unknown %d\n",
-		seed, v.agreed, v.percent(), v.missed, v.invented, v.unheard, v.lags[len(v.lags)*99/100], v.lags[len(v.lags)-1],
+		seed, v.agreed, v.percent(), v.missed, v.invented, v.unreported, v.lags[len(v.lags)*99/100], v.lags[len(v.lags)-1],
 		len(j.ended), v.attributed, v.misattributed, v.unknown)
-	if v.unheard*100 > v.agreed*untold {
-		t.Errorf("%d transitions were not heard, %d %% of all at most are plausible", v.unheard, untold)
+	if v.unreported*100 > v.agreed*unreportedPercent {
+		t.Errorf("%d transitions were not heard, %d %% of all at most are plausible", v.unreported, unreportedPercent)
 	}
 	if v.agreed < *transitions {
 		t.Errorf("%d transitions agreed, want %d at least", v.agreed, *transitions)

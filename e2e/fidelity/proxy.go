@@ -27,7 +27,7 @@ type proxy struct {
 // pair is a client's connection and the backend's.
 type pair struct{ client, backend *net.TCPConn }
 
-// ledger tells what ended each connection, as the proxy knows it, by the client's address.
+// ledger records what ended each connection, as the proxy knows it, by the client's address.
 type ledger struct {
 	mu     sync.Mutex
 	causes map[string][]event.Cause
@@ -114,14 +114,14 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// silence makes new connections hear nothing, or ends that.
-func (p *proxy) silence(on bool) {
+// setMute makes new connections hear nothing, or ends that.
+func (p *proxy) setMute(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mute = on
 }
 
-func (p *proxy) silent() bool {
+func (p *proxy) isMute() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.mute
@@ -129,13 +129,13 @@ func (p *proxy) silent() bool {
 
 func (p *proxy) serve(client *net.TCPConn) {
 	defer client.Close()
-	if p.silent() {
+	if p.isMute() {
 		_, _ = io.Copy(io.Discard, client) // Until the client gives up.
 		return
 	}
 	c, err := net.Dial("tcp", p.backend)
 	if err != nil {
-		return // The backend is away: the client sees a connection that ends at once.
+		return // The backend is down: the client sees a connection that ends at once.
 	}
 	conn := &pair{client, c.(*net.TCPConn)}
 	defer conn.backend.Close()

@@ -1,5 +1,5 @@
-// Package fidelity holds redial's record against an independent witness: gRPC's own log of what each subchannel did, and a
-// ledger of what chaos did to each connection.
+// Package fidelity compares redial's record with an independent witness: gRPC's own log of what each subchannel did,
+// and a ledger of what chaos did to each connection.
 package fidelity
 
 import (

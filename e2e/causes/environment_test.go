@@ -35,7 +35,7 @@ import (
 )
 
 const (
-	patience = 2 * time.Minute
+	testTimeout = 2 * time.Minute
 	// roleEnv says what a process of this test binary is: "" is what the user started, then in a namespace of its own.
 	roleEnv    = "REDIAL_CAUSES_ROLE"
 	roleClient = "client"
@@ -149,15 +149,8 @@ func (p *process) kill(t *testing.T) {
 	_ = p.cmd.Wait() // It was killed.
 }
 
-// seen are the values that were produced in this run.
-var seen struct {
-	sync.Mutex
-	causes map[event.Cause]bool
-	types  map[string]bool
-}
-
-// scene is one story: a handler whose spans and events are recorded.
-type scene struct {
+// environment is a handler whose spans and events are recorded.
+type environment struct {
 	t       *testing.T
 	tracer  *sdktrace.TracerProvider
 	spans   *tracetest.SpanRecorder
@@ -168,104 +161,100 @@ type scene struct {
 	more   chan struct{}
 }
 
-func newScene(t *testing.T) *scene {
+func newEnvironment(t *testing.T) *environment {
 	t.Helper()
-	s := &scene{t: t, spans: tracetest.NewSpanRecorder(), more: make(chan struct{})}
-	s.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(s.spans))
-	s.handler = instrument.NewHandler(instrument.WithTracerProvider(s.tracer), instrument.WithSink(event.SinkFunc(s.record)))
-	return s
+	env := &environment{t: t, spans: tracetest.NewSpanRecorder(), more: make(chan struct{})}
+	env.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(env.spans))
+	env.handler = instrument.NewHandler(
+		instrument.WithTracerProvider(env.tracer), instrument.WithSink(event.SinkFunc(env.record)))
+	return env
 }
 
-func (s *scene) record(_ context.Context, e event.Event) {
-	seen.Lock()
-	if seen.causes == nil {
-		seen.causes, seen.types = map[event.Cause]bool{}, map[string]bool{}
-	}
+func (env *environment) record(_ context.Context, e event.Event) {
 	switch e := e.(type) {
 	case event.TransportEnded:
-		seen.causes[e.Cause] = true
+		recordCause(e.Cause)
 	case event.AttemptEnded:
-		seen.types[e.ErrorType] = true
+		recordType(e.ErrorType)
 	case event.PhaseEnded:
-		seen.types[e.ErrorType] = true
+		recordType(e.ErrorType)
 	case event.Resolved:
-		seen.types[e.ErrorType] = true
+		recordType(e.ErrorType)
 	}
-	seen.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.events = append(s.events, e)
-	close(s.more)
-	s.more = make(chan struct{})
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	env.events = append(env.events, e)
+	close(env.more)
+	env.more = make(chan struct{})
 }
 
 // await waits for the first event of a type that matches.
-func await[E event.Event](s *scene, match func(E) bool) E {
-	s.t.Helper()
-	timeout := time.After(patience)
+func await[E event.Event](env *environment, match func(E) bool) E {
+	env.t.Helper()
+	timeout := time.After(testTimeout)
 	for {
-		s.mu.Lock()
-		for _, e := range s.events {
+		env.mu.Lock()
+		for _, e := range env.events {
 			if e, ok := e.(E); ok && match(e) {
-				s.mu.Unlock()
+				env.mu.Unlock()
 				return e
 			}
 		}
-		more := s.more
-		s.mu.Unlock()
+		more := env.more
+		env.mu.Unlock()
 		select {
 		case <-more:
 		case <-timeout:
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			for _, e := range s.events {
-				s.t.Log(e)
+			env.mu.Lock()
+			defer env.mu.Unlock()
+			for _, e := range env.events {
+				env.t.Log(e)
 			}
 			var e E
-			s.t.Fatalf("waited %v for a %T", patience, e)
+			env.t.Fatalf("waited %v for a %T", testTimeout, e)
 		}
 	}
 }
 
-func (s *scene) lost() event.TransportEnded {
-	s.t.Helper()
-	return await(s, func(event.TransportEnded) bool { return true })
+func (env *environment) lost() event.TransportEnded {
+	env.t.Helper()
+	return await(env, func(event.TransportEnded) bool { return true })
 }
 
-func (s *scene) failed() event.AttemptEnded {
-	s.t.Helper()
-	return await(s, func(e event.AttemptEnded) bool { return e.Outcome == event.OutcomeFailed })
+func (env *environment) failed() event.AttemptEnded {
+	env.t.Helper()
+	return await(env, func(e event.AttemptEnded) bool { return e.Outcome == event.OutcomeFailed })
 }
 
 // dial makes an observed channel and wakes it.
-func (s *scene) dial(target string, opts ...grpc.DialOption) *grpc.ClientConn {
-	s.t.Helper()
+func (env *environment) dial(target string, opts ...grpc.DialOption) *grpc.ClientConn {
+	env.t.Helper()
 	slow := backoff.Config{BaseDelay: time.Minute, Multiplier: 1, MaxDelay: time.Minute}
 	cc, err := grpc.NewClient(target, append([]grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStatsHandler(s.handler),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStatsHandler(env.handler),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: slow, MinConnectTimeout: 5 * time.Second}),
 	}, opts...)...)
 	if err != nil {
-		s.t.Fatal(err)
+		env.t.Fatal(err)
 	}
-	s.t.Cleanup(func() { _ = cc.Close() }) // It may be closed already.
+	env.t.Cleanup(func() { _ = cc.Close() }) // It may be closed already.
 	cc.Connect()
 	return cc
 }
 
-func (s *scene) ready() event.TransportReady {
-	s.t.Helper()
-	return await(s, func(event.TransportReady) bool { return true })
+func (env *environment) ready() event.TransportReady {
+	env.t.Helper()
+	return await(env, func(event.TransportReady) bool { return true })
 }
 
 // rpc makes one below a span of its own, in the background. It is answered once, and goes on.
-func (s *scene) rpc(cc *grpc.ClientConn) (answered <-chan struct{}, wait func()) {
+func (env *environment) rpc(cc *grpc.ClientConn) (answered <-chan struct{}, wait func()) {
 	first, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 		defer cancel()
-		ctx, span := s.tracer.Tracer("app").Start(ctx, "rpc")
+		ctx, span := env.tracer.Tracer("app").Start(ctx, "rpc")
 		defer span.End()
 		stream, err := healthpb.NewHealthClient(cc).Watch(ctx, &healthpb.HealthCheckRequest{})
 		for answers := 0; err == nil; answers++ {
@@ -279,22 +268,22 @@ func (s *scene) rpc(cc *grpc.ClientConn) (answered <-chan struct{}, wait func())
 	return first, func() { <-done }
 }
 
-// traces closes the scene, and draws its spans: one trace after the other, each as a tree.
-func (s *scene) traces(cc *grpc.ClientConn) string {
-	s.t.Helper()
+// traces closes the channel and the handler, and draws its spans: one trace after the other, each as a tree.
+func (env *environment) traces(cc *grpc.ClientConn) string {
+	env.t.Helper()
 	if err := cc.Close(); err != nil {
-		s.t.Error(err)
+		env.t.Error(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
 	defer cancel()
-	if err := s.handler.Shutdown(ctx); err != nil {
-		s.t.Error(err)
+	if err := env.handler.Shutdown(ctx); err != nil {
+		env.t.Error(err)
 	}
-	all := s.spans.Ended()
+	all := env.spans.Ended()
 	slices.SortStableFunc(all, func(a, b sdktrace.ReadOnlySpan) int { return a.StartTime().Compare(b.StartTime()) })
 	var text strings.Builder
 	for _, span := range all {
-		if !span.Parent().IsValid() && span.Name() != "grpc.resolve" || span.Status().Code == codes.Error && !span.Parent().IsValid() {
+		if !span.Parent().IsValid() && (span.Name() != "grpc.resolve" || span.Status().Code == codes.Error) {
 			draw(&text, all, span, "")
 		}
 	}
@@ -329,7 +318,7 @@ func draw(text *strings.Builder, all []sdktrace.ReadOnlySpan, span sdktrace.Read
 	}
 }
 
-// nameServer is the one that the host is set up for. The standard library names it, whomever it asks.
+// nameServer is the one that the host is set up for. The standard library names it, whichever it asks.
 var nameServer = regexp.MustCompile(`on \S+:53:`)
 
 // shown are the attributes that answer the question.
@@ -365,24 +354,24 @@ func server(t *testing.T, opts ...grpc.ServerOption) *loopback.Server {
 	return srv
 }
 
-// network is a wire to a server in another namespace.
+// network is a veth pair to a server in another namespace.
 type network struct {
 	server *process
 	pid    string
 }
 
-var wires struct {
+var veths struct {
 	sync.Mutex
 	n int
 }
 
-// wire starts a server behind a wire.
-func wire(t *testing.T) *network {
+// vethServer starts a server behind a veth pair.
+func vethServer(t *testing.T) *network {
 	t.Helper()
-	wires.Lock()
-	wires.n++
-	n := wires.n
-	wires.Unlock()
+	veths.Lock()
+	veths.n++
+	n := veths.n
+	veths.Unlock()
 	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	w := &network{server: spawn(t, "0.0.0.0:0", attr)}
 	w.pid = strconv.Itoa(w.server.cmd.Process.Pid)
