@@ -6,28 +6,33 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/stats"
 
+	"github.com/redial-dev/redial/agent/internal/delivery"
 	"github.com/redial-dev/redial/agent/internal/journal"
 	"github.com/redial-dev/redial/exporters/prometheus"
 	"github.com/redial-dev/redial/instrument"
 	"github.com/redial-dev/redial/instrument/eventlog"
 	"github.com/redial-dev/redial/instrument/snapshot"
+	"github.com/redial-dev/redial/internal/report"
 )
 
 // Agent observes channels and ships what it sees. Its methods may be called from any goroutine.
 //
-// Several agents may live in one process, each with its own settings; a channel that was given several is told of by
-// each. They must not listen on one address, nor share a Prometheus registry at the same time.
+// Several agents may live in one process, each with its own settings; a channel given several is observed by each. They
+// must not listen on one address, nor share a Prometheus registry at the same time.
 type Agent struct {
 	handler    *instrument.Handler
 	journal    *journal.Journal
 	prometheus *prometheus.Exporter // Nil where the user has a MeterProvider of their own.
 	providers  *providers
-	web        http.Handler
+	api        http.Handler
 	server     *server // Nil unless the agent listens.
 
 	stopping sync.Once
@@ -36,14 +41,17 @@ type Agent struct {
 }
 
 // Start reads the settings, and starts what they ask for. A setting that is not allowed, a port that is taken or a
-// registry that has an exporter already ends it with an error that names it, and nothing is left running. The context is
-// for starting only: what runs is ended by [Agent.Shutdown].
+// registry that has an exporter already ends it with an error that names it, and nothing is left running. The context
+// is for starting only: what runs is ended by [Agent.Shutdown]. What goes wrong later is reported to otel.Handle.
 //
 // An agent may be started after another was shut down, with the same address and registry.
 func Start(ctx context.Context, opts ...Option) (a *Agent, err error) {
 	cfg, err := newConfig(opts)
 	if err != nil {
 		return nil, fmt.Errorf("redial agent: %w", err)
+	}
+	for _, unknown := range unknownVariables(os.Environ()) {
+		otel.Handle(unknown)
 	}
 	a = &Agent{journal: journal.New(cfg.journalSize), stopped: make(chan struct{})}
 	defer func() {
@@ -52,8 +60,9 @@ func Start(ctx context.Context, opts ...Option) (a *Agent, err error) {
 			a = nil
 		}
 	}()
+	limiter := report.New(otel.Handle)
 	if cfg.listen != "" {
-		if a.server, err = listen(ctx, cfg.listen); err != nil {
+		if a.server, err = listen(ctx, cfg.listen, limiter); err != nil {
 			return a, err
 		}
 	}
@@ -63,7 +72,7 @@ func Start(ctx context.Context, opts ...Option) (a *Agent, err error) {
 		}
 	}
 	lost := func(n int64) { a.handler.CountDropped("otlp", n) }
-	if a.providers, err = newProviders(ctx, cfg, a.prometheus, lost); err != nil {
+	if a.providers, err = newProviders(ctx, cfg, a.prometheus, delivery.NewReporter(lost, limiter)); err != nil {
 		return a, err
 	}
 	sinks := []instrument.Option{
@@ -75,9 +84,9 @@ func Start(ctx context.Context, opts ...Option) (a *Agent, err error) {
 		sinks = append(sinks, instrument.WithSink(eventlog.New(cfg.logger)))
 	}
 	a.handler = instrument.NewHandler(append(sinks, cfg.instrument...)...)
-	a.web = newWeb(a, cfg.hosts)
+	a.api = newAPI(a, cfg.hosts)
 	if a.server != nil {
-		a.server.serve(a.web)
+		a.server.serve(a.api)
 	}
 	return a, nil
 }
@@ -94,9 +103,10 @@ func (a *Agent) abandon() error {
 	return errors.Join(errs...)
 }
 
-// Shutdown ends every open span, sends what is still to be sent, and stops to listen, as far as the context allows: when
-// it is done, what is left is given up, and Shutdown returns within moments with its error. The channels live on,
-// unobserved. A second call waits for the first, as long as its own context allows, and returns the same.
+// Shutdown ends every open span, sends what is still to be sent, and stops listening, as far as the context allows:
+// when it is done, what is left is given up, and Shutdown returns within a second with the context's error. The
+// channels live on, unobserved. A second call waits for the first, as long as its own context allows, and returns the
+// same.
 func (a *Agent) Shutdown(ctx context.Context) error {
 	a.stopping.Do(func() {
 		go func() {
@@ -148,7 +158,7 @@ func (a *Agent) running() bool {
 func (a *Agent) DialOption() grpc.DialOption { return grpc.WithStatsHandler(a.handler) }
 
 // StatsHandler returns what [Agent.DialOption] gives to channels, for frameworks that take a stats.Handler.
-func (a *Agent) StatsHandler() *instrument.Handler { return a.handler }
+func (a *Agent) StatsHandler() stats.Handler { return a.handler }
 
 // NewClient is grpc.NewClient with [Agent.DialOption] before the other options.
 func (a *Agent) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
@@ -172,14 +182,17 @@ func (a *Agent) with(opts []grpc.DialOption) []grpc.DialOption {
 	return append([]grpc.DialOption{a.DialOption()}, opts...)
 }
 
-// Dialer is [instrument.Handler.Dialer]: an opt-in dialer that tells of each address that it tries.
-func (a *Agent) Dialer(next func(context.Context, string) (net.Conn, error)) func(context.Context, string) (net.Conn, error) {
+// Dialer is [instrument.Handler.Dialer]: an opt-in dialer, for grpc.WithContextDialer, that records each address that
+// it tries. It dials by next, or by net.Dialer if that is nil.
+func (a *Agent) Dialer(
+	next func(context.Context, string) (net.Conn, error),
+) func(context.Context, string) (net.Conn, error) {
 	return a.handler.Dialer(next)
 }
 
 // Handler serves what the agent serves where it listens, for a mux of the user's own: /metrics, /healthz and
-// /debug/redial/. The latter tells addresses and errors, so mount it where only those see it who may.
-func (a *Agent) Handler() http.Handler { return a.web }
+// /debug/redial/. The latter shows addresses and errors, so mount it where only those see it who may.
+func (a *Agent) Handler() http.Handler { return a.api }
 
 // Addr returns the address on which the agent listens, or nil.
 func (a *Agent) Addr() net.Addr {

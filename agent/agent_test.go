@@ -33,14 +33,12 @@ func TestNoSurprise(t *testing.T) {
 		t.Errorf("it listens on %v", a.Addr())
 	}
 	session(t, a, backend(t))
-	eventually(t, "the end of a transport", func() bool {
-		return len(a.Events(agent.Query{Kind: event.KindTeardown})) == 1
-	})
+	eventually(t, "the end of a transport", ended(a))
 	if lines := metric(a, "redial_transport_duration_seconds_count"); len(lines) != 1 {
 		t.Errorf("the handler serves %v", lines)
 	}
 	if errs := reports.all(); len(errs) > 0 {
-		t.Errorf("told: %v", errs)
+		t.Errorf("reported: %v", errs)
 	}
 }
 
@@ -125,7 +123,7 @@ func TestStartAgain(t *testing.T) {
 	}
 }
 
-// Two agents in one process: a channel of each is told of by its own, one of both by both.
+// Two agents in one process: a channel of each is observed by its own, one of both by both.
 func TestTwoAgents(t *testing.T) {
 	one, two := start(t), start(t)
 	to := backend(t)
@@ -135,9 +133,9 @@ func TestTwoAgents(t *testing.T) {
 	if err := cc.Close(); err != nil {
 		t.Error(err)
 	}
-	ended := agent.Query{Kind: event.KindTeardown}
+	query := agent.Query{Kind: event.KindTeardown}
 	eventually(t, "the ends of the transports", func() bool {
-		return len(one.Events(ended)) == 2 && len(two.Events(ended)) == 1
+		return len(one.Events(query)) == 2 && len(two.Events(query)) == 1
 	})
 }
 
@@ -242,7 +240,7 @@ func TestExemplar(t *testing.T) {
 	recorder := tracetest.NewSpanRecorder()
 	a := start(t, agent.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))))
 	session(t, a, backend(t))
-	eventually(t, "the transport's end", func() bool { return len(a.Events(agent.Query{Kind: event.KindTeardown})) == 1 })
+	eventually(t, "the transport's end", ended(a))
 	body := get(a.Handler(), "/metrics", "Accept", "application/openmetrics-text").Body.String()
 	match := exemplar.FindStringSubmatch(body)
 	if match == nil {
@@ -258,9 +256,10 @@ func TestExemplar(t *testing.T) {
 func TestPrometheusOptions(t *testing.T) {
 	registry := promclient.NewRegistry()
 	a := start(t, agent.WithRegistry(registry),
-		agent.WithPrometheus(prometheus.WithNativeHistograms(), prometheus.WithGoCollector(), prometheus.WithProcessCollector()))
+		agent.WithPrometheus(prometheus.WithNativeHistograms()),
+		agent.WithPrometheus(prometheus.WithGoCollector(), prometheus.WithProcessCollector()))
 	session(t, a, backend(t))
-	eventually(t, "the transport's end", func() bool { return len(a.Events(agent.Query{Kind: event.KindTeardown})) == 1 })
+	eventually(t, "the transport's end", ended(a))
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -273,7 +272,9 @@ func TestPrometheusOptions(t *testing.T) {
 			t.Error("the histogram is not native")
 		}
 	}
-	for _, name := range []string{"redial_connect_duration_seconds", "go_goroutines", "process_open_fds", "target_info"} {
+	for _, name := range []string{
+		"redial_connect_duration_seconds", "go_goroutines", "process_open_fds", "target_info",
+	} {
 		if !found[name] {
 			t.Errorf("no %s", name)
 		}
@@ -303,7 +304,7 @@ func TestLogger(t *testing.T) {
 	a := start(t, agent.WithLogger(recording{slog.DiscardHandler, records}))
 	failOnce(t, a, freeAddress(t))
 	session(t, a, backend(t))
-	eventually(t, "the transport's end", func() bool { return len(a.Events(agent.Query{Kind: event.KindTeardown})) == 1 })
+	eventually(t, "the transport's end", ended(a))
 	shutdown(t, a)
 	close(records)
 	for r := range records {
@@ -316,7 +317,8 @@ func TestLogger(t *testing.T) {
 		})
 	}
 	for kind, want := range map[string]slog.Level{
-		"attempt": slog.LevelWarn, "ready": slog.LevelInfo, "teardown": slog.LevelInfo, "phase": slog.LevelDebug, "state": slog.LevelDebug,
+		"attempt": slog.LevelWarn, "ready": slog.LevelInfo, "teardown": slog.LevelInfo,
+		"phase": slog.LevelDebug, "state": slog.LevelDebug,
 	} {
 		if have, logged := levels[kind]; !logged || have != want {
 			t.Errorf("%s is logged as %v (%v), want %v", kind, have, logged, want)
@@ -333,6 +335,11 @@ func (recording) Enabled(context.Context, slog.Level) bool { return true }
 func (h recording) Handle(_ context.Context, r slog.Record) error {
 	h.records <- r
 	return nil
+}
+
+// ended reports whether one transport has ended.
+func ended(a *agent.Agent) func() bool {
+	return func() bool { return len(a.Events(agent.Query{Kind: event.KindTeardown})) == 1 }
 }
 
 // line is what the tests read of an event.

@@ -10,11 +10,12 @@ import (
 // Entry is one event of the journal.
 type Entry struct {
 	// Seq numbers the events from 1, without a gap.
-	Seq    uint64
+	Seq uint64
+	// Kind is what happened, Target the target of the channel, and Time when it happened.
 	Kind   event.Kind
 	Target string
 	Time   time.Time
-	// Line is the event as a JSON object, with the same keys as a log record and no newline. It must not be changed.
+	// Line is the event as a JSON object, with the keys of a log record and without a newline. It must not be changed.
 	Line []byte
 }
 
@@ -23,7 +24,7 @@ type JournalStats struct {
 	// Written counts the events since the start; Overwritten those of them that the log of all events keeps no more.
 	Written     uint64 `json:"written"`
 	Overwritten uint64 `json:"overwritten"`
-	// Bytes is the memory that is taken now. Size is what the log of all events may take; those of the endpoints may take a
+	// Bytes is the memory taken now. Size is what the log of all events may take; those of the endpoints may take a
 	// quarter as much besides.
 	Bytes int `json:"bytes"`
 	Size  int `json:"size"`
@@ -36,8 +37,8 @@ type Query struct {
 	// Target chooses the events of the targets that contain it, and Kind those of one kind. Empty ones choose all.
 	Target string
 	Kind   event.Kind
-	// Endpoint chooses what was told last of one endpoint that is alive, which the journal keeps when others have pushed it
-	// out of the log of all events. It leaves details out: phases, states and waits.
+	// Endpoint chooses the last events of one endpoint that is alive, which the journal keeps when others have pushed
+	// them out of the log of all events. Details are left out: phases, states and waits.
 	Endpoint event.ID
 	// Limit is how many events there may be; zero or less stands for 100.
 	Limit int

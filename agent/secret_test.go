@@ -45,7 +45,7 @@ func (o *output) Write(p []byte) (int, error) {
 }
 
 // child marks the process that has a proxy in its environment, which net/http reads once.
-const child = "REDIAL_TEST_SECRETS"
+const child = "TEST_OF_SECRETS"
 
 // No credential, header value or user data appears in any output: spans, metrics, log, journal, API, reports. The
 // exporter's own headers go to the collector and nowhere else.
@@ -64,15 +64,17 @@ func TestSecrets(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+c.address)
 	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key="+secret)
 	var log output
-	a, err := agent.Start(t.Context(), agent.WithLogger(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	logger := slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})
+	a, err := agent.Start(t.Context(), agent.WithLogger(logger))
 	if err != nil {
 		t.Fatal(err)
 	}
 	refuse := grpc.UnaryInterceptor(func(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler) (any, error) {
 		return nil, status.Error(codes.Unavailable, "the database's password is "+secret)
 	})
-	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(context.Background(), "token", secret), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	ctx = metadata.AppendToOutgoingContext(ctx, "token", secret)
 	up := dial(t, a, backend(t, refuse), grpc.WithPerRPCCredentials(credential{}), grpc.WithUserAgent("agent/"+secret))
 	down := dial(t, a, freeAddress(t), grpc.WithPerRPCCredentials(credential{}))
 	proxied := dial(t, a, "dns:///behind.test:443") // Through a proxy that is down, and whose password gRPC has.
@@ -107,7 +109,7 @@ func TestSecrets(t *testing.T) {
 	sent := c.raw.String()
 	c.mu.Unlock()
 	if !strings.Contains(sent, "Api-Key: "+secret) {
-		t.Error("the exporter's header was not sent: the test tells nothing")
+		t.Error("the exporter's header was not sent: the test shows nothing")
 	}
 	outputs["what was exported"] = strings.ReplaceAll(sent, "Api-Key: "+secret, "")
 	for _, err := range reports.all() {

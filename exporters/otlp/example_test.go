@@ -22,7 +22,8 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	reader := sdkmetric.NewPeriodicReader(metrics)
 	instrument.DialOption(
 		instrument.WithTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithBatcher(spans))),
-		instrument.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewPeriodicReader(metrics)))))
+		instrument.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))))
 }

@@ -1,18 +1,19 @@
-// Package prometheus serves OpenTelemetry metrics to Prometheus, by OpenTelemetry's official exporter on a client_golang
-// registry:
+// Package prometheus serves OpenTelemetry metrics to Prometheus, by OpenTelemetry's official exporter on a
+// client_golang registry:
 //
 //	exporter, err := prometheus.New()
 //	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter.Reader()))
 //	http.Handle("/metrics", exporter.Handler())
 //
-// A scraper that asks for OpenMetrics gets exemplars: the trace ids of sampled spans. The names are those that Prometheus
-// knows: redial.connect.duration becomes redial_connect_duration_seconds.
+// A scraper that asks for OpenMetrics gets exemplars: the trace ids of sampled spans. Names follow the conventions of
+// Prometheus: redial.connect.duration becomes redial_connect_duration_seconds.
 package prometheus
 
 import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,9 +36,9 @@ type config struct {
 	collectors []prometheus.Collector
 }
 
-// WithRegistry sets the registry that the metrics are added to, and that [Exporter.Handler] serves, with all else that is
-// in it: a *prometheus.Registry twice, or prometheus.DefaultRegisterer and prometheus.DefaultGatherer. A registry takes
-// one exporter at a time. The default is a registry of the exporter's own.
+// WithRegistry sets the registry to which the metrics are added, and which [Exporter.Handler] serves with all else that
+// is in it: a *prometheus.Registry twice, or prometheus.DefaultRegisterer and prometheus.DefaultGatherer. A registry
+// takes one exporter at a time; nil is an error of [New]. The default is a registry of the exporter's own.
 func WithRegistry(r prometheus.Registerer, g prometheus.Gatherer) Option {
 	return func(c *config) { c.registerer, c.gatherer = r, g }
 }
@@ -66,9 +67,11 @@ type Exporter struct {
 	added      []prometheus.Collector
 }
 
-// New returns an exporter. Its error tells what could not be added to the registry: the registry has an exporter already,
-// or metrics of the same names.
+// New returns an exporter. Its error says what could not be added to the registry: the registry has an exporter
+// already, or metrics of the same names.
 func New(opts ...Option) (*Exporter, error) {
+	// The official exporter's collector describes nothing, and so could be registered twice and never be unregistered.
+	// A registry of its own, which is a collector too, is known by redial_build_info.
 	own := prometheus.NewRegistry()
 	c := config{registerer: own, gatherer: own}
 	for _, o := range opts {
@@ -76,12 +79,11 @@ func New(opts ...Option) (*Exporter, error) {
 			o(&c)
 		}
 	}
-	if c.registerer == nil || c.gatherer == nil {
+	if isNil(c.registerer) || isNil(c.gatherer) {
 		return nil, errors.New("WithRegistry: want a registerer and a gatherer, neither of them nil")
 	}
-	inner := &capture{}
 	o := []otelprom.Option{
-		otelprom.WithRegisterer(inner),
+		otelprom.WithRegisterer(own),
 		otelprom.WithTranslationStrategy(otlptranslator.UnderscoreEscapingWithSuffixes),
 	}
 	if c.native {
@@ -91,15 +93,40 @@ func New(opts ...Option) (*Exporter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a Prometheus exporter: %w", err)
 	}
+	if err := own.Register(buildInfo()); err != nil {
+		return nil, fmt.Errorf("add redial_build_info: %w", err)
+	}
 	e := &Exporter{reader: reader, gatherer: c.gatherer, registerer: c.registerer}
-	for _, collector := range append([]prometheus.Collector{&whole{inner.collector, buildInfo()}}, c.collectors...) {
+	add := c.collectors
+	if c.registerer != own {
+		add = append([]prometheus.Collector{own}, add...)
+	}
+	for _, collector := range add {
 		if err := c.registerer.Register(collector); err != nil {
 			e.Unregister()
-			return nil, fmt.Errorf("add %T to the Prometheus registry (each takes one exporter at a time): %w", collector, err)
+			return nil, fmt.Errorf("add to the Prometheus registry, which takes one exporter at a time: %w", err)
 		}
 		e.added = append(e.added, collector)
 	}
 	return e, nil
+}
+
+// isNil also finds a nil pointer in an interface, such as a nil *prometheus.Registry.
+func isNil(v any) bool {
+	if v == nil {
+		return true
+	}
+	r := reflect.ValueOf(v)
+	return r.Kind() == reflect.Pointer && r.IsNil()
+}
+
+func buildInfo() prometheus.Gauge {
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "redial_build_info", Help: "The version of redial that makes these metrics.",
+		ConstLabels: prometheus.Labels{"version": instrument.Version},
+	})
+	g.Set(1)
+	return g
 }
 
 // native makes all histograms exponential, with the default number of buckets.
@@ -113,7 +140,8 @@ func native(kind sdkmetric.InstrumentKind) sdkmetric.Aggregation {
 // Reader returns what a MeterProvider writes to.
 func (e *Exporter) Reader() sdkmetric.Reader { return e.reader }
 
-// Unregister takes the exporter's metrics out of the registry, which may take another exporter from then on.
+// Unregister takes the exporter's metrics out of the registry that [WithRegistry] named, which may take another
+// exporter from then on.
 func (e *Exporter) Unregister() {
 	for _, c := range e.added {
 		e.registerer.Unregister(c)
@@ -135,41 +163,4 @@ func (e *Exporter) Handler() http.Handler {
 		MaxRequestsInFlight: maxScrapes,
 		Timeout:             scrapeTime,
 	})
-}
-
-// capture is a registerer that keeps the one collector it is given.
-type capture struct {
-	prometheus.Registerer
-	collector prometheus.Collector
-}
-
-// Register implements [prometheus.Registerer].
-func (c *capture) Register(collector prometheus.Collector) error {
-	c.collector = collector
-	return nil
-}
-
-// whole is the official exporter's collector, which describes nothing and so could be registered twice and never be
-// unregistered, with one metric that is described.
-type whole struct {
-	inner prometheus.Collector
-	info  prometheus.Gauge
-}
-
-func buildInfo() prometheus.Gauge {
-	g := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "redial_build_info", Help: "The version of redial that makes these metrics.",
-		ConstLabels: prometheus.Labels{"version": instrument.Version},
-	})
-	g.Set(1)
-	return g
-}
-
-// Describe implements [prometheus.Collector].
-func (w *whole) Describe(ch chan<- *prometheus.Desc) { w.info.Describe(ch) }
-
-// Collect implements [prometheus.Collector].
-func (w *whole) Collect(ch chan<- prometheus.Metric) {
-	w.info.Collect(ch)
-	w.inner.Collect(ch)
 }

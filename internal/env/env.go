@@ -1,5 +1,5 @@
-// Package env reads settings from environment variables. What is wrong with one is told with its name, its value and
-// what is allowed. An empty value counts as unset, as the OpenTelemetry specification has it.
+// Package env reads settings from environment variables. An error names the variable, its value and what is allowed. An
+// empty value counts as unset, as the OpenTelemetry specification has it.
 package env
 
 import (
@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Lookup returns the value of a variable without the space around it, and whether it has one.
@@ -53,11 +54,14 @@ func AnyCase(check Check) Check {
 // Bool allows true and false in any case.
 func Bool(name, value string) error { return AnyCase(OneOf("true", "false"))(name, value) }
 
-// Whole allows whole numbers from a least one.
-func Whole(least int64, of string) Check {
+// MaxMilliseconds is the longest duration that a variable may set, a year: more would overflow a time.Duration.
+const MaxMilliseconds = 365 * 24 * 3600 * 1000
+
+// Whole allows whole numbers from a least to a greatest one.
+func Whole(least, greatest int64, of string) Check {
 	return func(name, value string) error {
-		if n, err := strconv.ParseInt(value, 10, 64); err != nil || n < least {
-			return Bad(name, value, fmt.Sprintf("a whole number of %s, from %d", of, least))
+		if n, err := strconv.ParseInt(value, 10, 64); err != nil || n < least || n > greatest {
+			return Bad(name, value, fmt.Sprintf("a whole number of %s, from %d to %d", of, least, greatest))
 		}
 		return nil
 	}
@@ -79,7 +83,7 @@ func Ratio(name, value string) error {
 	return nil
 }
 
-// URL allows http and https URLs. It never tells the user and password of a value.
+// URL allows http and https URLs. Its error leaves a value out that may hold a user and a password.
 func URL(name, value string) error {
 	u, err := url.Parse(value)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -91,16 +95,27 @@ func URL(name, value string) error {
 	return nil
 }
 
-// Pairs allows lists of key=value, separated by commas, percent-encoded. It tells no value, since headers are secrets.
+// Pairs allows lists of key=value, separated by commas, percent-encoded, in UTF-8. Its error leaves the value out,
+// since headers are secrets.
 func Pairs(name, value string) error {
 	for i, pair := range strings.Split(value, ",") {
 		if strings.TrimSpace(pair) == "" {
 			continue
 		}
 		key, v, ok := strings.Cut(pair, "=")
-		if _, err := url.PathUnescape(v); err != nil || !ok || strings.TrimSpace(key) == "" {
-			return Bad(name, "", fmt.Sprintf("key=value pairs separated by commas, with percent-encoded values; pair %d is none", i+1))
+		decoded, err := url.PathUnescape(v)
+		if err != nil || !ok || strings.TrimSpace(key) == "" || !utf8.ValidString(key+decoded) {
+			return Bad(name, "", fmt.Sprintf(
+				"key=value pairs separated by commas, percent-encoded UTF-8; pair %d is none", i+1))
 		}
+	}
+	return nil
+}
+
+// UTF8 allows texts in UTF-8.
+func UTF8(name, value string) error {
+	if !utf8.ValidString(value) {
+		return Bad(name, value, "a text in UTF-8")
 	}
 	return nil
 }

@@ -13,10 +13,18 @@ import (
 func TestAllocations(t *testing.T) {
 	j := New(DefaultSize)
 	for name, e := range map[string]event.Event{
-		"backoff":   backoff(1, begin),
-		"state":     event.SubchannelState{Header: event.Header{Time: begin, Target: "t", Subchannel: 1}, From: event.StateIdle, To: event.StateConnecting},
-		"phase":     event.PhaseEnded{Header: event.Header{Time: begin, Target: "t", Subchannel: 1}, Start: begin, Phase: event.PhaseSettings},
-		"transport": event.TransportEnded{Header: event.Header{Time: begin, Target: "t"}, Conn: event.Conn{Network: "tcp", Local: "127.0.0.1:1", Remote: "127.0.0.1:2"}, Start: begin, Gone: begin, TCP: &event.TCP{State: "CLOSE"}},
+		"backoff": backoff(1, begin),
+		"state": event.SubchannelState{
+			Header: event.Header{Time: begin, Target: "t", Subchannel: 1},
+			From:   event.StateIdle, To: event.StateConnecting,
+		},
+		"phase": event.PhaseEnded{
+			Header: event.Header{Time: begin, Target: "t", Subchannel: 1}, Start: begin, Phase: event.PhaseSettings,
+		},
+		"transport": event.TransportEnded{
+			Header: event.Header{Time: begin, Target: "t"}, Start: begin, Gone: begin, TCP: &event.TCP{State: "CLOSE"},
+			Conn: event.Conn{Network: "tcp", Local: "127.0.0.1:1", Remote: "127.0.0.1:2"},
+		},
 	} {
 		if n := testing.AllocsPerRun(1000, func() { j.Handle(sampled, e) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)

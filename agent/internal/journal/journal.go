@@ -1,11 +1,12 @@
 // Package journal keeps the newest events in memory of a fixed size, as lines of JSON.
 //
-// All events share one log: a list of segments to which is only ever appended. A reader takes the list and reads on its
-// own, while writers go on. Each endpoint that is alive has besides a small log of its own, so that a noisy one does not
-// push out what was told last of a quiet one.
+// All events share one log: a list of segments to which the journal only ever appends. A reader takes the list and
+// reads while writers go on. Each endpoint that is alive has a small log of its own besides, so that a noisy endpoint
+// does not push out the last events of a quiet one.
 package journal
 
 import (
+	"container/list"
 	"context"
 	"slices"
 	"sync"
@@ -20,7 +21,7 @@ import (
 const (
 	// DefaultSize holds some 10 000 events.
 	DefaultSize = 4 << 20
-	// MinSize is the least that a journal can do with.
+	// MinSize is the smallest size of a journal.
 	MinSize = 64 << 10
 	// MaxSize keeps positions within a segment below 4 GiB.
 	MaxSize = 1 << 30
@@ -52,18 +53,16 @@ type Journal struct {
 	mu        sync.Mutex
 	seq       uint64
 	all       log
-	endpoints map[event.ID]*endpointLog
-	// oldest and newest are the ends of the endpoints' list, by when something was told of them.
-	oldest, newest *endpointLog
-	scratch        []byte
-	encoder        encoder
+	endpoints map[event.ID]*list.Element // Of recent.
+	recent    *list.List                 // The endpoints' logs (*endpointLog), the one written to last at the front.
+	scratch   []byte
+	encoder   encoder
 }
 
-// endpointLog is the log of one endpoint, in a list of all.
+// endpointLog is the log of one endpoint.
 type endpointLog struct {
-	id           event.ID
-	log          log
-	older, newer *endpointLog
+	id  event.ID
+	log log
 	// subchannels counts those that are not shut down.
 	subchannels int
 }
@@ -73,8 +72,9 @@ func New(size int) *Journal {
 	size = min(max(size, MinSize), MaxSize)
 	return &Journal{
 		size:      size,
-		all:       log{size: size / segments, most: segments},
-		endpoints: map[event.ID]*endpointLog{},
+		all:       log{size: size / segments, limit: segments},
+		endpoints: map[event.ID]*list.Element{},
+		recent:    list.New(),
 	}
 }
 
@@ -87,19 +87,19 @@ func (j *Journal) Handle(ctx context.Context, e event.Event) {
 	entry := Entry{Seq: j.seq, Kind: e.Kind(), Target: h.Target, Time: h.Time}
 	j.scratch = j.encoder.append(j.scratch[:0], j.seq, trace.SpanContextFromContext(ctx), e)
 	j.all.add(entry, j.scratch)
-	if h.Endpoint != 0 && tellsMuch(e) {
+	if h.Endpoint != 0 && !isDetail(e) {
 		j.endpoint(h.Endpoint).log.add(entry, j.scratch)
 	}
 	j.track(h.Endpoint, e)
 }
 
-// tellsMuch reports whether an event belongs into its endpoint's own log: what only details another does not.
-func tellsMuch(e event.Event) bool {
+// isDetail reports whether an event only details another, and so does not belong into its endpoint's own log.
+func isDetail(e event.Event) bool {
 	switch e.Kind() {
 	case event.KindPhase, event.KindState, event.KindPickWait:
-		return false
+		return true
 	}
-	return true
+	return false
 }
 
 // track drops the log of an endpoint whose last subchannel is shut down.
@@ -108,63 +108,40 @@ func (j *Journal) track(id event.ID, e event.Event) {
 	if !ok || id == 0 {
 		return
 	}
-	log := j.endpoint(id)
-	switch {
+	switch l := j.endpoint(id); {
 	case changed.From == "":
-		log.subchannels++
+		l.subchannels++
 	case changed.To == event.StateShutdown:
-		if log.subchannels--; log.subchannels <= 0 {
-			j.unlink(log)
-			delete(j.endpoints, id)
+		if l.subchannels--; l.subchannels <= 0 {
+			j.drop(j.endpoints[id])
 		}
 	}
 }
 
-// endpoint returns the log of an endpoint, and makes it the newest. The oldest makes room if there are too many.
+// endpoint returns the log of an endpoint, which becomes the most recent one. A new one takes the place of the least
+// recent one if there are too many.
 func (j *Journal) endpoint(id event.ID) *endpointLog {
-	l, ok := j.endpoints[id]
-	if ok {
-		j.unlink(l)
-	} else {
-		if len(j.endpoints) >= max(1, j.size/share/(2*endpointSegment)) {
-			delete(j.endpoints, j.oldest.id)
-			j.unlink(j.oldest)
-		}
-		l = &endpointLog{id: id, log: log{size: endpointSegment, most: 2, small: true}}
-		j.endpoints[id] = l
+	if e, ok := j.endpoints[id]; ok {
+		j.recent.MoveToFront(e)
+		return e.Value.(*endpointLog)
 	}
-	l.older = j.newest
-	if j.newest != nil {
-		j.newest.newer = l
+	if j.recent.Len() >= max(1, j.size/share/(2*endpointSegment)) {
+		j.drop(j.recent.Back())
 	}
-	j.newest = l
-	if j.oldest == nil {
-		j.oldest = l
-	}
+	l := &endpointLog{id: id, log: log{size: endpointSegment, limit: 2, small: true}}
+	j.endpoints[id] = j.recent.PushFront(l)
 	return l
 }
 
-func (j *Journal) unlink(l *endpointLog) {
-	if l.older != nil {
-		l.older.newer = l.newer
-	}
-	if l.newer != nil {
-		l.newer.older = l.older
-	}
-	if j.newest == l {
-		j.newest = l.older
-	}
-	if j.oldest == l {
-		j.oldest = l.newer
-	}
-	l.older, l.newer = nil, nil
+func (j *Journal) drop(e *list.Element) {
+	delete(j.endpoints, j.recent.Remove(e).(*endpointLog).id)
 }
 
 // Stats says how much was written and how much of it is gone.
 type Stats struct {
 	// Written counts the events since the start; Overwritten those of them that the log of all events keeps no more.
 	Written, Overwritten uint64
-	// Bytes is the memory that is taken now. Size is what the log of all events may take; those of the endpoints may take a
+	// Bytes is the memory taken now. Size is what the log of all events may take; those of the endpoints may take a
 	// quarter as much besides.
 	Bytes, Size int
 }
@@ -178,8 +155,8 @@ func (j *Journal) Stats() Stats {
 		s.Bytes += seg.bytes()
 		s.Overwritten -= uint64(len(seg.heads))
 	}
-	for _, l := range j.endpoints {
-		for _, seg := range l.log.segments {
+	for e := j.recent.Front(); e != nil; e = e.Next() {
+		for _, seg := range e.Value.(*endpointLog).log.segments {
 			s.Bytes += seg.bytes()
 		}
 	}
@@ -193,19 +170,20 @@ func (j *Journal) After(seq uint64) *Reader {
 	return j.all.reader(seq)
 }
 
-// Endpoint returns a reader of what was told last of an endpoint that is alive, oldest first.
+// Endpoint returns a reader of the last events of an endpoint that is alive, oldest first.
 func (j *Journal) Endpoint(id event.ID) *Reader {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if l, ok := j.endpoints[id]; ok {
-		return l.log.reader(0)
+	if e, ok := j.endpoints[id]; ok {
+		return e.Value.(*endpointLog).log.reader(0)
 	}
 	return &Reader{}
 }
 
 // log is a list of segments, oldest first.
 type log struct {
-	size, most int
+	size  int // Of a segment, in bytes.
+	limit int // Of segments.
 	// small: the segments are used again and again, and copied for readers.
 	small    bool
 	segments []*segment
@@ -258,11 +236,11 @@ func (l *log) add(e Entry, line []byte) {
 
 // grow adds an empty segment, for which the oldest makes room.
 func (l *log) grow() *segment {
-	full := len(l.segments) == l.most
+	full := len(l.segments) == l.limit
 	if full && l.small {
 		s := l.segments[0]
 		copy(l.segments, l.segments[1:])
-		l.segments[l.most-1] = s
+		l.segments[l.limit-1] = s
 		s.lines, s.heads = s.lines[:0], s.heads[:0]
 		return s
 	}
@@ -307,7 +285,8 @@ func (r *Reader) Next() (Entry, bool) {
 		}
 		r.next++
 		if h.seq > r.after {
-			return Entry{Seq: h.seq, Kind: h.kind, Target: h.target, Time: h.time, Line: part.lines[start:h.end:h.end]}, true
+			line := part.lines[start:h.end:h.end]
+			return Entry{Seq: h.seq, Kind: h.kind, Target: h.target, Time: h.time, Line: line}, true
 		}
 	}
 	return Entry{}, false

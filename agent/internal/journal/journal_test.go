@@ -24,8 +24,10 @@ var (
 
 func backoff(endpoint event.ID, at time.Time) event.Event {
 	return event.BackoffEnded{
-		Header: event.Header{Time: at, Target: "dns:///service.example:443", Channel: 1, Endpoint: endpoint, Subchannel: 2},
-		Start:  at.Add(-time.Second), Outcome: event.OutcomeElapsed,
+		Header: event.Header{
+			Time: at, Target: "dns:///service.example:443", Channel: 1, Endpoint: endpoint, Subchannel: 2,
+		},
+		Start: at.Add(-time.Second), Outcome: event.OutcomeElapsed,
 	}
 }
 
@@ -36,7 +38,7 @@ func all(r *Reader) (entries []Entry) {
 	return entries
 }
 
-// A line is a JSON object that tells what a log record does.
+// A line is a JSON object with the keys of a log record.
 func TestLine(t *testing.T) {
 	j := New(DefaultSize)
 	j.Handle(sampled, event.AttemptEnded{
@@ -48,11 +50,13 @@ func TestLine(t *testing.T) {
 	if len(entries) != 1 {
 		t.Fatalf("%d entries", len(entries))
 	}
-	const want = `{"seq":1,"time":"2026-01-02T03:04:05.000000006Z","event":"attempt.ended","kind":"attempt","grpc.target":"dns:///service.example:443",` +
-		`"redial.channel.id":1,"redial.endpoint.id":7,"redial.subchannel.id":2,"redial.episode.id":8,"redial.attempt.id":9,` +
+	const want = `{"seq":1,"time":"2026-01-02T03:04:05.000000006Z","event":"attempt.ended","kind":"attempt",` +
+		`"grpc.target":"dns:///service.example:443","redial.channel.id":1,"redial.endpoint.id":7,` +
+		`"redial.subchannel.id":2,"redial.episode.id":8,"redial.attempt.id":9,` +
 		`"duration":0.25,"redial.attempt.number":3,"server.address":"10.0.0.1","server.port":443,` +
 		`"redial.outcome":"failed","redial.phase":"dial","error.type":"timeout",` +
-		`"error.message":"\"quoted\" \\ \u0001 ` + "\uFFFD" + ` é","trace_id":"01020300000000000000000000000000"}`
+		`"error.message":"\"quoted\" \\ \u0001 ` + "\uFFFD" + ` é",` +
+		`"trace_id":"01020300000000000000000000000000"}`
 	if have := string(entries[0].Line); have != want {
 		t.Errorf("have %s\nwant %s", have, want)
 	}
@@ -69,7 +73,8 @@ func TestLongText(t *testing.T) {
 	j := New(MinSize)
 	long := strings.Repeat("é\n", 100_000)
 	j.Handle(context.Background(), event.Resolved{
-		Header: event.Header{Time: begin, Target: long}, Start: begin, Outcome: event.OutcomeFailed, Err: errors.New(long),
+		Header: event.Header{Time: begin, Target: long},
+		Start:  begin, Outcome: event.OutcomeFailed, Err: errors.New(long),
 	})
 	line := all(j.After(0))[0].Line
 	if !json.Valid(line) || len(line) > 3*maxText {
@@ -102,12 +107,14 @@ func TestOverwriting(t *testing.T) {
 	}
 }
 
-// A noisy endpoint does not push out what was told last of a quiet one, until that is gone.
+// A noisy endpoint does not push out the last events of a quiet one, until that is gone.
 func TestQuietEndpoint(t *testing.T) {
 	j := New(MinSize)
 	quiet := event.Header{Time: begin, Target: "quiet", Endpoint: 7, Subchannel: 70}
 	j.Handle(context.Background(), event.SubchannelState{Header: quiet, To: event.StateIdle})
-	j.Handle(context.Background(), event.TransportEnded{Header: quiet, Start: begin, Lost: begin, Gone: begin, Cause: event.CauseGoAway})
+	j.Handle(context.Background(), event.TransportEnded{
+		Header: quiet, Start: begin, Lost: begin, Gone: begin, Cause: event.CauseGoAway,
+	})
 	for i := range 10_000 {
 		j.Handle(context.Background(), backoff(8, begin.Add(time.Duration(i)*time.Second)))
 	}
@@ -117,7 +124,7 @@ func TestQuietEndpoint(t *testing.T) {
 	}
 	for _, e := range all(j.After(0)) {
 		if e.Target == "quiet" {
-			t.Error("the log of all events was not overwritten: the test tells nothing")
+			t.Error("the log of all events was not overwritten: the test shows nothing")
 		}
 	}
 	j.Handle(context.Background(), event.SubchannelState{Header: quiet, From: event.StateIdle, To: event.StateShutdown})
@@ -126,15 +133,15 @@ func TestQuietEndpoint(t *testing.T) {
 	}
 }
 
-// Endpoints without number take no memory without bound: those of which was told least lately make room.
+// Endpoints without end take memory within a bound: the least recent ones make room.
 func TestManyEndpoints(t *testing.T) {
 	j := New(MinSize)
 	for id := range event.ID(10_000) {
 		j.Handle(context.Background(), backoff(id+1, begin))
 		j.Handle(context.Background(), backoff(1, begin)) // The first one is never quiet.
 	}
-	if most := MinSize / share / (2 * endpointSegment); len(j.endpoints) != most {
-		t.Errorf("%d endpoints are kept, want %d", len(j.endpoints), most)
+	if limit := MinSize / share / (2 * endpointSegment); len(j.endpoints) != limit || j.recent.Len() != limit {
+		t.Errorf("%d endpoints are kept, want %d", len(j.endpoints), limit)
 	}
 	for _, id := range []event.ID{1, 10_000} {
 		if len(all(j.Endpoint(id))) == 0 {

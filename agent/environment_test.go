@@ -54,7 +54,7 @@ func shutdown(t *testing.T, a *agent.Agent) {
 	}
 }
 
-// reports collects what is told to otel.Handle during a test.
+// reports collects what otel.Handle is given during a test.
 type reports struct {
 	mu   sync.Mutex
 	errs []error
@@ -78,7 +78,7 @@ func (r *reports) all() []error {
 	return slices.Clone(r.errs)
 }
 
-// own are those of redial. The SDK tells of an export that Shutdown cut off.
+// own are those of redial. The SDK reports an export that Shutdown cut off.
 func (r *reports) own() []error {
 	return slices.DeleteFunc(r.all(), func(err error) bool { return !strings.HasPrefix(err.Error(), "redial") })
 }
@@ -119,7 +119,8 @@ func freeAddress(t *testing.T) string {
 
 func dial(t *testing.T, a *agent.Agent, target string, opts ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
-	cc, err := a.NewClient(target, append([]grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}, opts...)...)
+	secure := grpc.WithTransportCredentials(insecure.NewCredentials())
+	cc, err := a.NewClient(target, append([]grpc.DialOption{secure}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +141,8 @@ func call(t *testing.T, cc *grpc.ClientConn) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if _, err := healthpb.NewHealthClient(cc).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true)); err != nil {
+	_, err := healthpb.NewHealthClient(cc).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+	if err != nil {
 		t.Errorf("RPC: %v", err)
 	}
 }
@@ -203,7 +205,7 @@ func metric(a *agent.Agent, prefix string) (lines []string) {
 	return lines
 }
 
-// collector is an OTLP collector, over HTTP and gRPC at the same port, that behaves as it is told.
+// collector is an OTLP collector, over HTTP and gRPC at the same port, that behaves as a test wants.
 type collector struct {
 	coltrace.UnimplementedTraceServiceServer
 	address string
@@ -227,7 +229,9 @@ func collect(t *testing.T, address string) *collector {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &collector{address: lis.Addr().String(), stop: make(chan struct{}), done: make(chan error, 1), grpc: grpc.NewServer()}
+	c := &collector{
+		address: lis.Addr().String(), stop: make(chan struct{}), done: make(chan error, 1), grpc: grpc.NewServer(),
+	}
 	coltrace.RegisterTraceServiceServer(c.grpc, c)
 	var both http.Protocols
 	both.SetHTTP1(true)
@@ -294,7 +298,9 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Export implements [coltrace.TraceServiceServer].
-func (c *collector) Export(_ context.Context, req *coltrace.ExportTraceServiceRequest) (*coltrace.ExportTraceServiceResponse, error) {
+func (c *collector) Export(
+	_ context.Context, req *coltrace.ExportTraceServiceRequest,
+) (*coltrace.ExportTraceServiceResponse, error) {
 	c.take(req)
 	return &coltrace.ExportTraceServiceResponse{}, nil
 }

@@ -53,11 +53,13 @@ func TestChannels(t *testing.T) {
 		t.Fatalf("%+v\n%+v", ready, failing)
 	}
 	sub := ready.Endpoints[0].Subchannels[0]
-	if sub.State != event.StateReady || sub.InFlight != 1 || sub.Local == "" || sub.Address != sub.Remote || ready.ID == 0 || sub.ID == 0 {
+	if sub.State != event.StateReady || sub.InFlight != 1 || sub.Local == "" || sub.Address != sub.Remote ||
+		ready.ID == 0 || sub.ID == 0 {
 		t.Errorf("the subchannel that is READY: %+v", sub)
 	}
 	e := failing.Endpoints[0]
-	if e.Episode == nil || e.Episode.Attempts < 1 || e.Episode.Trigger != event.TriggerFirst || e.ErrorType != "connection_refused" || e.Error == "" {
+	if e.Episode == nil || e.Episode.Attempts < 1 || e.Episode.Trigger != event.TriggerFirst ||
+		e.ErrorType != "connection_refused" || e.Error == "" {
 		t.Errorf("the endpoint that is down: %+v", e)
 	}
 	if next := e.Subchannels[0].NextAttempt; next == nil || !next.After(e.Subchannels[0].Since) {
@@ -119,7 +121,7 @@ func jsonNumber(n uint64) string {
 	return string(b)
 }
 
-// A request that is wrong is told what is wrong about it.
+// A request that is wrong is answered with what is wrong about it.
 func TestBadRequests(t *testing.T) {
 	a := start(t, agent.WithAllowedHosts("redial.example"))
 	const api = "/debug/redial/api/v1/"
@@ -128,7 +130,7 @@ func TestBadRequests(t *testing.T) {
 		code       int
 		want       string
 	}{
-		{api + "events?limit=0", "", http.StatusBadRequest, `parameter limit=\"0\": want a whole number from 1 to 10000`},
+		{api + "events?limit=0", "", http.StatusBadRequest, `limit=\"0\": want a whole number from 1 to 10000`},
 		{api + "events?limit=1000000", "", http.StatusBadRequest, `parameter limit=`},
 		{api + "events?after=-1&kind=sneeze", "", http.StatusBadRequest, `parameter kind=\"sneeze\": want one of`},
 		{api + "events?color=red", "", http.StatusBadRequest, `parameter color: unknown`},
@@ -138,7 +140,11 @@ func TestBadRequests(t *testing.T) {
 		{api + "channels", "evil.example", http.StatusForbidden, `host \"evil.example\": not allowed`},
 		{api + "channels", "redial.example:9464", http.StatusOK, `"channels":[]`},
 		{api + "channels", "[::1]:9464", http.StatusOK, `"channels":[]`},
-		{"/metrics", "prometheus.example", http.StatusOK, "redial_build_info"},
+		{"/metrics", "evil.example", http.StatusForbidden, `host \"evil.example\": not allowed`},
+		{"/metrics", "redial.example", http.StatusOK, "redial_build_info"},
+		{api + "events?limit=%zz", "", http.StatusBadRequest, `invalid URL escape`},
+		{api + "events?limit=5;kind=state", "", http.StatusBadRequest, `invalid semicolon`},
+		{"/metrics?a=%zz", "", http.StatusBadRequest, `invalid URL escape`},
 	} {
 		w := get(a.Handler(), c.path, "Host", map[bool]string{true: "localhost", false: c.host}[c.host == ""])
 		if w.Code != c.code || !strings.Contains(w.Body.String(), c.want) {
