@@ -129,6 +129,9 @@ func storm() error {
 	return s.agent.Shutdown(context.Background())
 }
 
+// handler is the agent's, which takes the metrics of driven channels too.
+func (s *stage) handler() *instrument.Handler { return s.agent.StatsHandler().(*instrument.Handler) }
+
 // begin lets it storm until the context is done.
 func (s *stage) begin(ctx context.Context) (wait func(), err error) {
 	address, stop, err := child.Start()
@@ -138,7 +141,7 @@ func (s *stage) begin(ctx context.Context) (wait func(), err error) {
 	var flapping sync.WaitGroup
 	var closers []func()
 	for i := range (*subchannels - *realOnes) / perChannel {
-		all, done, err := drive(s.agent.StatsHandler(), s.clock, fmt.Sprint("driven:///", i), perChannel)
+		all, done, err := drive(s.handler(), s.clock, fmt.Sprint("driven:///", i), perChannel)
 		if err != nil {
 			return nil, err
 		}
@@ -152,7 +155,7 @@ func (s *stage) begin(ctx context.Context) (wait func(), err error) {
 			})
 		}
 	}
-	called, err := channels(ctx, *realOnes, address, &timed{s.agent.StatsHandler(), s.clock})
+	called, err := channels(ctx, *realOnes, address, &timed{s.handler(), s.clock})
 	return func() {
 		flapping.Wait()
 		for _, done := range closers {
@@ -180,7 +183,7 @@ func throughput() error {
 		return err
 	}
 	const flaps = 20_000
-	all, _, err := drive(s.agent.StatsHandler(), s.clock, "driven:///throughput", 1)
+	all, _, err := drive(s.handler(), s.clock, "driven:///throughput", 1)
 	if err != nil {
 		return err
 	}
