@@ -12,39 +12,8 @@ import (
 	"github.com/redial-dev/redial/deploy/demo/echo"
 )
 
-// patience is the deadline of each RPC.
-const patience = 10 * time.Second
-
-// audience is told what the play does and what its callers see.
-type audience interface {
-	// act tells what is done to the server.
-	act(text string)
-	// answered tells that an RPC succeeded, and over which connection.
-	answered(rpc, client string, took time.Duration)
-	// failed tells that an RPC failed.
-	failed(rpc string, err error, took time.Duration)
-}
-
-// tee is several audiences.
-type tee []audience
-
-func (t tee) act(text string) {
-	for _, a := range t {
-		a.act(text)
-	}
-}
-
-func (t tee) answered(rpc, client string, took time.Duration) {
-	for _, a := range t {
-		a.answered(rpc, client, took)
-	}
-}
-
-func (t tee) failed(rpc string, err error, took time.Duration) {
-	for _, a := range t {
-		a.failed(rpc, err, took)
-	}
-}
+// deadline is that of each RPC.
+const deadline = 10 * time.Second
 
 // caller makes one RPC after the other.
 type caller struct {
@@ -52,13 +21,49 @@ type caller struct {
 	// delay is how long the server takes to answer.
 	delay time.Duration
 	opts  []grpc.CallOption
+	calls int
 }
 
-func callers(interval time.Duration) []caller {
-	return []caller{
-		{name: "quick"},
-		{name: "patient", opts: []grpc.CallOption{grpc.WaitForReady(true)}},
-		{name: "slow", delay: 2 * interval},
+// callers share a channel.
+type callers struct {
+	all      []*caller
+	client   echo.EchoClient
+	interval time.Duration
+	observer observer
+}
+
+func newCallers(cc *grpc.ClientConn, interval time.Duration, o observer) *callers {
+	return &callers{
+		all: []*caller{
+			{name: "quick"},
+			{name: "patient", opts: []grpc.CallOption{grpc.WaitForReady(true)}},
+			{name: "slow", delay: 2 * interval},
+		},
+		client: echo.NewEchoClient(cc), interval: interval, observer: o,
+	}
+}
+
+// start lets each caller make an RPC every interval, and returns a function that waits for the RPCs under way and lets
+// them make no more. A context that is done cancels the RPCs.
+func (c *callers) start(ctx context.Context) (stop func()) {
+	on, off := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	for _, one := range c.all {
+		running.Go(func() {
+			tick := time.NewTicker(c.interval)
+			defer tick.Stop()
+			for on.Err() == nil {
+				c.call(ctx, one)
+				select {
+				case <-tick.C:
+				case <-on.Done():
+				}
+			}
+		})
+	}
+	return func() {
+		off()
+		running.Wait()
 	}
 }
 
@@ -73,41 +78,17 @@ func rpcName(ctx context.Context) string {
 	return name
 }
 
-// call makes an RPC each interval until the context is done.
-func (c caller) call(ctx context.Context, client echo.EchoClient, interval time.Duration, tell audience) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for n := 1; ctx.Err() == nil; n++ {
-		c.one(ctx, client, fmt.Sprintf("%s %d", c.name, n), tell)
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-		}
-	}
-}
-
-func (c caller) one(ctx context.Context, client echo.EchoClient, rpc string, tell audience) {
-	callCtx, cancel := context.WithTimeout(context.WithValue(ctx, rpcKey{}, rpc), patience)
+func (c *callers) call(ctx context.Context, by *caller) {
+	by.calls++
+	rpc := fmt.Sprintf("%s %d", by.name, by.calls)
+	callCtx, cancel := context.WithTimeout(context.WithValue(ctx, rpcKey{}, rpc), deadline)
 	defer cancel()
 	start := time.Now()
-	resp, err := client.Say(callCtx, &echo.SayRequest{Text: rpc, DelayMs: c.delay.Milliseconds()}, c.opts...)
+	resp, err := c.client.Say(callCtx, &echo.SayRequest{Text: rpc, DelayMs: by.delay.Milliseconds()}, by.opts...)
 	switch {
 	case err == nil:
-		tell.answered(rpc, resp.GetClient(), time.Since(start))
-	case ctx.Err() == nil: // Else it was the play that ended, and not the RPC that failed.
-		tell.failed(rpc, fmt.Errorf("%v: %s", status.Code(err), status.Convert(err).Message()), time.Since(start))
-	}
-}
-
-// callAll starts the callers, and returns a function that stops them and waits for that.
-func callAll(ctx context.Context, client echo.EchoClient, interval time.Duration, tell audience) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	var all sync.WaitGroup
-	for _, c := range callers(interval) {
-		all.Go(func() { c.call(ctx, client, interval, tell) })
-	}
-	return func() {
-		cancel()
-		all.Wait()
+		c.observer.answered(rpc, resp.GetClient())
+	case ctx.Err() == nil: // Else the run was interrupted.
+		c.observer.failed(rpc, fmt.Errorf("%v: %s", status.Code(err), status.Convert(err).Message()), time.Since(start))
 	}
 }

@@ -12,8 +12,10 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"go.uber.org/goleak"
 
@@ -28,7 +30,7 @@ func TestWrongFlags(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"-cycles", "0"}, "-cycles 0: must be 1 or more"},
+		{[]string{"-cycles", "0"}, "-cycles 0: must be from 1 to 100"},
 		{[]string{"-cycles", "two"}, `invalid value "two" for flag -cycles`},
 		{[]string{"-interval", "1h"}, "-interval 1h0m0s: must be from 1ms to 2s"},
 		{[]string{"-interval", "0"}, "-interval 0s: must be"},
@@ -79,34 +81,44 @@ func TestServerAddressTaken(t *testing.T) {
 	}
 }
 
-// The whole story of one cycle, for people.
-func TestStory(t *testing.T) {
+// One cycle with each policy, for people.
+func TestNarrated(t *testing.T) {
 	t.Parallel()
 	var out, errs bytes.Buffer
-	if code := run(t.Context(), []string{"-cycles", "1", "-interval", "50ms"}, &out, &errs); code != exitOK {
+	if code := run(t.Context(), []string{"-interval", "50ms"}, &out, &errs); code != exitOK {
 		t.Fatalf("exit code %d, stderr %q", code, &errs)
 	}
 	const address = `127\.0\.0\.1:\d+`
 	for _, want := range []string{
-		`attempt 1 to ` + address + ` from ` + address + ` succeeded after \S+ \(dial \S+, handshake \S+, settings \S+\)`,
-		`attempt 1 to ` + address + ` failed in dial after \S+: connection_refused \(Error while dialing: .*refused\)`,
+		`READY in attempt 1, after \S+: ` + address + ` -> ` + address,
+		`attempt 1 failed in dial after \S+: connection_refused`,
 		`backed off for \S+ \(elapsed\)`,
-		`READY: ` + address + ` -> ` + address,
-		`is gone after \S+: (peer_closed|connection_reset) \(gRPC says ".*"\), \d+ RPCs? died with it`,
-		`patient \d+ waited \S+ for a connection \(picked\): \d attempts, \d × connection_refused, \S+ of backoff`,
-		`(quick|slow) \d+ refused, there is no connection: 1 attempt, 1 × connection_refused`,
-		`is gone after \S+: goaway \(gRPC says "GOAWAY NO_ERROR"\)`,
-		`Yes: 3 of 3 lost connections were replaced`,
-		`the channel became idle 3 times`,
+		`lost ` + address + ` after \S+: (peer_closed|connection_reset); (no RPC|\d+ RPCs?) killed`,
+		`gRPC itself says ".*"`,
+		`patient \d+ waited \S+: \d attempts? \(connection_refused\), \S+ of backoff`,
+		`\d+ RPCs? refused: 1 attempt \(connection_refused\)`,
+		`ended after \S+: goaway; no RPC killed`,
+		`ended after \S+: channel_closed`,
+		`the channel is IDLE: gRPC waits for the next RPC \S+ ── the callers go on \S+ gRPC redials, \S+ after the loss`,
+		`while there is no RPC (\S+ (lost|gRPC itself) [^─]*)+gRPC redials[^─]* READY in attempt 1[^─]*── the callers go on`,
+		`pick_first: yes, 4 of 4 lost connections were replaced\. It begins with the next RPC: \S+ to \S+ after the loss`,
+		`round_robin: yes, 4 of 4 lost connections were replaced\. It begins at once, whether there is an RPC or not: \S+ to \S+ after the loss`,
 		`\d+ RPCs answered: \d+ found a connection READY, \d+ waited for one`,
-		`channel_closed`,
+		`grpc\.transport \w+ .*grpc\.connect redial .*├─attempt connection_refused .*│ └─dial connection_refused .*├─backoff ` +
+			`.*└─attempt .*├─dial .*└─settings .*grpc\.pick\.wait`,
 	} {
-		if !regexp.MustCompile(want).Match(out.Bytes()) {
-			t.Errorf("the story does not tell %q", want)
+		// Where a line breaks depends on how long its numbers are.
+		if !regexp.MustCompile(want).MatchString(strings.Join(strings.Fields(out.String()), " ")) {
+			t.Errorf("the narrator does not say %q", want)
 		}
 	}
 	if strings.Contains(out.String(), "\x1b") || strings.Contains(out.String(), "\r") {
 		t.Error("there are colours or progress lines, but no terminal")
+	}
+	for line := range strings.Lines(out.String()) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > defaultWidth {
+			t.Errorf("a line of %d columns: %s", n, line)
+		}
 	}
 	if t.Failed() {
 		t.Log(out.String())
@@ -117,7 +129,7 @@ func TestStory(t *testing.T) {
 func TestJSON(t *testing.T) {
 	t.Parallel()
 	var out, errs bytes.Buffer
-	if code := run(t.Context(), []string{"-cycles", "1", "-json"}, &out, &errs); code != exitOK || errs.Len() > 0 {
+	if code := run(t.Context(), []string{"-json"}, &out, &errs); code != exitOK || errs.Len() > 0 {
 		t.Fatalf("exit code %d, stderr %q", code, &errs)
 	}
 	kinds := map[event.Kind]int{}
@@ -179,7 +191,7 @@ func TestListen(t *testing.T) {
 		cancel()
 	}
 	http.DefaultClient.CloseIdleConnections()
-	if c := <-code; c != exitOK || !answered {
+	if c := <-code; c != exitInterrupted || !answered {
 		t.Errorf("exit code %d, stderr %q, /metrics was answered: %v", c, &errs, answered)
 	}
 }
@@ -193,41 +205,101 @@ func TestBadEnvironment(t *testing.T) {
 	}
 }
 
-// An interrupted run ends at once, and says that it tells nothing.
+// A run that is interrupted ends at once, whatever it was doing: it says so, announces nothing that does not happen, and has
+// no answer.
 func TestInterrupted(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	var out, errs bytes.Buffer
-	if code := run(ctx, nil, &out, &errs); code != exitOK {
-		t.Fatalf("exit code %d, stderr %q", code, &errs)
-	}
-	if want := "no connection was lost"; !strings.Contains(out.String(), want) {
-		t.Errorf("not told: %q\n%s", want, &out)
+	t.Parallel()
+	for _, at := range []string{"the server is stopped", "the server is started again", "says GOAWAY", "the callers pause"} {
+		t.Run(at, func(t *testing.T) {
+			t.Parallel()
+			ctx, interrupt := context.WithCancel(t.Context())
+			defer interrupt()
+			var errs bytes.Buffer
+			out := &watched{text: at, found: interrupt}
+			code := run(ctx, nil, out, &errs)
+			if took := time.Since(out.at); took > time.Second {
+				t.Errorf("it took %v to end", took)
+			}
+			if code != exitInterrupted || errs.String() != "demo: interrupted\n" {
+				t.Errorf("exit code %d, stderr %q", code, &errs)
+			}
+			_, after, _ := strings.Cut(out.String(), at)
+			if strings.Contains(after, "──") || strings.Contains(after, "?") || strings.Contains(after, "grpc.connect") {
+				t.Errorf("it goes on after the interruption with\n%s", after)
+			}
+		})
 	}
 }
 
-type brokenPipe struct{}
+// watched calls found when a text is written.
+type watched struct {
+	bytes.Buffer
+	text  string
+	found func()
+	at    time.Time
+}
 
-func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+// Write implements [io.Writer].
+func (w *watched) Write(p []byte) (int, error) {
+	if w.at.IsZero() && strings.Contains(string(p), w.text) {
+		w.at = time.Now()
+		w.found()
+	}
+	return w.Buffer.Write(p)
+}
 
+// A collector that does not answer delays neither the answer nor, for long, the end.
+func TestDeadCollector(t *testing.T) {
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.Close(); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+dead.Addr().String())
+	out, errs := &watched{text: "Which connection"}, bytes.Buffer{}
+	out.found = func() {}
+	if code := run(t.Context(), []string{"-interval", "50ms"}, out, &errs); code != exitFault {
+		t.Errorf("exit code %d, want %d", code, exitFault)
+	}
+	if took := time.Since(out.at); out.at.IsZero() || took > 2*shutdownTime {
+		t.Errorf("it ended %v after the answer", took)
+	}
+	if !strings.Contains(out.String(), "Waiting up to 5s for the collector") || !strings.Contains(errs.String(), "were not delivered within 5s") {
+		t.Errorf("it does not say what it waits for:\n%s\nstderr: %s", out, &errs)
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// Output that cannot be written ends the run, at once.
 func TestOutputFails(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	var errs bytes.Buffer
-	if code := run(ctx, []string{"-json"}, brokenPipe{}, &errs); code != exitFault || !strings.Contains(errs.String(), "broken pipe") {
-		t.Errorf("exit code %d, stderr %q", code, &errs)
+	t.Parallel()
+	for _, args := range [][]string{nil, {"-json"}} {
+		var errs bytes.Buffer
+		start := time.Now()
+		if code := run(t.Context(), args, fullDisk{}, &errs); code != exitFault || !strings.HasSuffix(errs.String(), "demo: write the output: no space left on device\n") {
+			t.Errorf("%q: exit code %d, stderr %q", args, code, &errs)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("%q: it took %v to end", args, took)
+		}
 	}
 }
 
 // The summary's answer comes from what happened.
 func TestSummaryOfALossThatWasNotReplaced(t *testing.T) {
 	at := time.Now()
-	sum := newSummary()
+	var sum summary
+	sum.begin(pickFirst)
 	head := event.Header{Time: at}
 	sum.handle(event.TransportEnded{Header: head, Transport: 1, Start: at, Lost: at, Gone: at, Cause: event.CausePeerClosed})
 	sum.handle(event.ConnectStarted{Header: head, Episode: 2, Trigger: event.TriggerRedial, Lost: 1})
 	sum.handle(event.ConnectEnded{Header: head, Episode: 2, Outcome: event.OutcomeAbandoned})
-	if got := sum.doesItRedial()[0]; !strings.HasPrefix(got, "Not always: 0 of 1") {
+	if got := sum.current().doesItRedial()[0]; !strings.HasPrefix(got, "pick_first: not always, 0 of 1") {
 		t.Errorf("the summary says %q", got)
 	}
 }
@@ -235,7 +307,7 @@ func TestSummaryOfALossThatWasNotReplaced(t *testing.T) {
 // On a terminal the progress line is erased before each line, and lines are coloured.
 func TestTerminal(t *testing.T) {
 	var out bytes.Buffer
-	s := newScreen(&out)
+	s := newScreen(&checked{w: &out})
 	s.mu.Lock()
 	s.terminal, s.colours = true, true
 	s.mu.Unlock()
@@ -247,5 +319,24 @@ func TestTerminal(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "… waiting") || !strings.HasSuffix(out.String(), "\r\x1b[K") {
 		t.Errorf("wrote %q, want a progress line that is erased at last", &out)
+	}
+}
+
+// Lines break between words, to an indented rest.
+func TestWrap(t *testing.T) {
+	for _, c := range []struct {
+		prefix, text string
+		width        int
+		want         string
+	}{
+		{"  1.000 ", "backed off for 1s", 80, "  1.000 backed off for 1s"},
+		{"  1.000 ", "backed off for 1s", 19, "  1.000 backed off|          for 1s"},
+		{"", "  all of it is indented", 12, "  all of it|    is|    indented"},
+		{"", "127.0.0.1:40268 is longer", 10, "127.0.0.1:40268|  is|  longer"},
+		{"", "", 10, ""},
+	} {
+		if got := strings.Join(wrap(c.prefix, c.text, c.width), "|"); got != c.want {
+			t.Errorf("%q in %d columns: %q, want %q", c.text, c.width, got, c.want)
+		}
 	}
 }

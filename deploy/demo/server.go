@@ -31,18 +31,21 @@ func (s *server) start() error {
 	s.address = inner.Addr().String()
 	s.conns, s.done, s.grpc = newListener(inner), make(chan error, 1), grpc.NewServer()
 	echo.RegisterEchoServer(s.grpc, echoService{})
-	go func(done chan<- error, g *grpc.Server, l net.Listener) { done <- g.Serve(l) }(s.done, s.grpc, s.conns)
+	go func(done chan<- error, g *grpc.Server, l net.Listener) {
+		done <- g.Serve(l)
+		close(done)
+	}(s.done, s.grpc, s.conns)
 	return nil
 }
 
-// stop ends the server and all its connections, as a crash does.
+// stop ends the server and all its connections, as a crash does. A server that is stopped stays so.
 func (s *server) stop() error {
 	s.grpc.Stop()
 	return served(<-s.done)
 }
 
-// restart replaces the server by a new one as a rolling deployment does: the old one says GOAWAY and lets the RPCs end
-// that it has. It returns when they have.
+// restart replaces the server by a new one as a rolling deployment does: the old one says GOAWAY and lets the RPCs that it
+// has end. It returns when they have.
 func (s *server) restart() error {
 	old := *s
 	go old.grpc.GracefulStop()
