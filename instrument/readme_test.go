@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// The program in the README prints the trace of its first connection.
+// The program in the README prints what happens, with a server's address and without.
 func TestProgramOfREADME(t *testing.T) {
 	s := newScene(t)
 	srv := s.serve("S1")
@@ -25,14 +25,20 @@ func TestProgramOfREADME(t *testing.T) {
 	if err := os.WriteFile(file, program[1], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("go", "run", file, srv.address).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v:\n%s", err, out)
-	}
-	for _, name := range []string{"grpc.resolve", "grpc.connect", "grpc.connect.attempt", "grpc.connect.dial",
-		"grpc.connect.handshake", "grpc.connect.settings", "grpc.transport"} {
-		if !bytes.Contains(out, []byte(`"Name":"`+name+`"`)) {
-			t.Errorf("no span %s in\n%s", name, out)
+	for _, c := range []struct {
+		args, want []string
+	}{
+		{[]string{srv.address}, []string{"attempt 1 to " + srv.address, "READY", "the RPC ended with: <nil>"}},
+		{nil, []string{"attempt 1 to", "connection refused", "backing off", "the RPC ended with: rpc error: code = DeadlineExceeded"}},
+	} {
+		out, err := exec.Command("go", append([]string{"run", file}, c.args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%q: %v:\n%s", c.args, err, out)
+		}
+		for _, want := range c.want {
+			if !bytes.Contains(out, []byte(want)) {
+				t.Errorf("%q: no %q in\n%s", c.args, want, out)
+			}
 		}
 	}
 	s.shutdown()
