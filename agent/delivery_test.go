@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,71 @@ func TestDelivery(t *testing.T) {
 				eventually(t, name, func() bool { return c.count(name) == 1 })
 			}
 			shutdown(t, a) // Before the collector goes.
+		})
+	}
+}
+
+// An endpoint given in code is the collector's: each signal is posted to its own path below it, whatever path of a
+// signal it has.
+func TestOwnPaths(t *testing.T) {
+	newReports(t)
+	for given, want := range map[string][]string{
+		"": {"/v1/metrics", "/v1/traces"}, "/": {"/v1/metrics", "/v1/traces"},
+		"/v1/traces": {"/v1/metrics", "/v1/traces"},
+		"/tenant/":   {"/tenant/v1/metrics", "/tenant/v1/traces"},
+	} {
+		c := collect(t, "127.0.0.1:0")
+		a, err := agent.Start(t.Context(), agent.WithOTLP(otlp.WithEndpointURL("http://"+c.address+given)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		session(t, a, backend(t))
+		shutdown(t, a)
+		if have := c.posted(); !slices.Equal(have, want) {
+			t.Errorf("with the endpoint's path %q, posts to %q, want %q", given, have, want)
+		}
+	}
+}
+
+// With an endpoint for one signal alone, the other is sent nowhere.
+func TestOneEndpoint(t *testing.T) {
+	newReports(t)
+	for variable, want := range map[string]string{
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "/v1/traces", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "/v1/metrics",
+	} {
+		t.Run(want[4:], func(t *testing.T) {
+			c := collect(t, "127.0.0.1:0")
+			t.Setenv(variable, "http://"+c.address+want)
+			a, err := agent.Start(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			session(t, a, backend(t))
+			shutdown(t, a)
+			if have := c.posted(); !slices.Equal(have, []string{want}) {
+				t.Errorf("posts to %q, want %q alone", have, want)
+			}
+		})
+	}
+}
+
+// A report names the signal that was lost.
+func TestReports(t *testing.T) {
+	quickly(t)
+	for name, want := range map[string]string{"TRACES": "lost", "METRICS": "an export of metrics failed"} {
+		t.Run(name, func(t *testing.T) {
+			reports := newReports(t)
+			c := collect(t, "127.0.0.1:0")
+			c.behave(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
+			t.Setenv("OTEL_EXPORTER_OTLP_"+name+"_ENDPOINT", "http://"+c.address)
+			a := start(t)
+			session(t, a, backend(t))
+			eventually(t, "a report", func() bool { return len(reports.own()) > 0 })
+			err := reports.own()[0]
+			if !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "404") ||
+				strings.Contains(err.Error(), "span") != (name == "TRACES") {
+				t.Errorf("reported: %v, want %q", err, want)
+			}
 		})
 	}
 }

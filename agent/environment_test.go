@@ -214,6 +214,7 @@ type collector struct {
 
 	mu    sync.Mutex
 	spans []string     // Their names.
+	paths []string     // Of the posts over HTTP/1.
 	raw   bytes.Buffer // All that was sent, headers too.
 
 	stop chan struct{} // Closed at the end, for answers that never come.
@@ -284,6 +285,7 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.mu.Lock()
 	c.raw.Write(b)
+	c.paths = append(c.paths, r.URL.Path)
 	c.mu.Unlock()
 	w.Header().Set("Content-Type", "application/x-protobuf")
 	if r.URL.Path != "/v1/traces" {
@@ -315,6 +317,13 @@ func (c *collector) take(req *coltrace.ExportTraceServiceRequest) {
 			}
 		}
 	}
+}
+
+// posted returns the paths of the posts, each once.
+func (c *collector) posted() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Compact(slices.Sorted(slices.Values(c.paths)))
 }
 
 // count returns how many spans of a name were received.

@@ -1,7 +1,16 @@
 package agent
 
 import (
+	"context"
+	"log"
+	"net"
+	"net/http"
 	"slices"
+	"testing"
+
+	"go.opentelemetry.io/otel"
+
+	"github.com/redial-dev/redial/internal/report"
 )
 
 // UnknownVariables is unknownVariables.
@@ -12,6 +21,30 @@ const (
 	MaxAnswers = maxAnswers
 	MaxConns   = maxConns
 )
+
+// Limited is limited.
+var Limited = limited
+
+// Conns bounds the connections of a server.
+type Conns struct{ conns }
+
+// Changed is what net/http calls for each connection.
+func (c *Conns) Changed(conn net.Conn, state http.ConnState) { c.conns.changed(conn, state) }
+
+// ServerLog returns the log of a server's errors.
+func ServerLog(t *testing.T) *log.Logger {
+	s, err := listen(t.Context(), "127.0.0.1:0", report.New(otel.Handle))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.serve(http.NotFoundHandler())
+	t.Cleanup(func() {
+		if err := s.shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return s.http.ErrorLog
+}
 
 // Variables returns the names of redial's environment variables, and of those of OpenTelemetry that the agent reads or
 // checks itself and docs/agent.md lists.

@@ -1,6 +1,6 @@
-// Package attributes turns events into attributes, each in one place: those that an event's span has, and those that a
-// log record or a line of JSON has besides. Nothing here allocates but to grow the list, so that a caller with a list of
-// its own allocates nothing.
+// Package attributes turns events into attributes, each in one place: those that an event's span has, and those that
+// a log record or a line of JSON has besides. Nothing here allocates but to grow the list, so that a caller with a
+// list of its own allocates nothing.
 package attributes
 
 import (
@@ -72,8 +72,8 @@ func (l List) Span(e event.Event) List {
 	return l
 }
 
-// Record appends all that an event says, for a log record: what happened, and to what, with the ids by which records can
-// be joined. What is unknown is left out. Durations are float seconds.
+// Record appends all that an event says, for a log record: what happened, and to what, with the ids by which records
+// can be joined. What is unknown is left out. Durations are float seconds.
 func (l List) Record(e event.Event) List {
 	h := e.EventHeader()
 	l = append(l, eventName.String(e.Name()), kind.String(string(e.Kind())), signal.Target.String(h.Target)).

@@ -87,10 +87,14 @@ func (r *Reporter) lost(kind report.Kind, n int, err error) {
 	r.limit.Report(kind, fmt.Errorf("redial: %d %s lost, which redial.events.dropped counts: %w", n, spans, err))
 }
 
-// export runs an export, which ends when exports are given up too, and reports one that takes long.
-func (r *Reporter) export(ctx context.Context, kind report.Kind, run func(context.Context) error) error {
+// export runs an export, which ends when exports are given up too, and reports one that takes long. The error of one
+// that fails goes to failed.
+func (r *Reporter) export(
+	ctx context.Context, kind report.Kind, run func(context.Context) error, failed func(error),
+) {
 	if !r.begin() {
-		return errGivenUp
+		failed(errGivenUp)
+		return
 	}
 	defer r.exports.Done()
 	ctx, cancel := context.WithCancel(ctx)
@@ -101,7 +105,9 @@ func (r *Reporter) export(ctx context.Context, kind report.Kind, run func(contex
 		r.limit.Report(kind, fmt.Errorf("redial: an %s has not succeeded for %v; it is still being tried: %w",
 			kind, slow, last.get()))
 	}).Stop()
-	return run(retry.WithNote(ctx, last.set))
+	if err := run(retry.WithNote(ctx, last.set)); err != nil {
+		failed(err)
+	}
 }
 
 // lastError is why the last try of an export failed.

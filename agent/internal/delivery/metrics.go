@@ -20,10 +20,11 @@ type metricExporter struct {
 
 // Export implements [sdkmetric.Exporter]. It returns no error, since the SDK would report each.
 func (e *metricExporter) Export(ctx context.Context, rm *metricdata.ResourceMetrics) error {
-	err := e.reporter.export(ctx, ofMetrics, func(ctx context.Context) error { return e.Exporter.Export(ctx, rm) })
-	if err != nil {
-		e.reporter.limit.Report(ofMetrics,
-			fmt.Errorf("redial: an export of metrics failed; the next one has the same sums: %w", err))
-	}
+	e.reporter.export(ctx, ofMetrics,
+		func(ctx context.Context) error { return e.Exporter.Export(ctx, rm) },
+		func(err error) {
+			e.reporter.limit.Report(ofMetrics,
+				fmt.Errorf("redial: an export of metrics failed; the next one has the same sums: %w", err))
+		})
 	return nil
 }

@@ -55,10 +55,9 @@ func (e *spanExporter) ExportSpans(ctx context.Context, batch []sdktrace.ReadOnl
 	r := e.queue.reporter
 	defer e.queue.pending.Add(-int64(len(batch)))
 	for _, part := range split(batch) {
-		err := r.export(ctx, ofSpans, func(ctx context.Context) error { return e.SpanExporter.ExportSpans(ctx, part) })
-		if err != nil {
-			r.lost(ofSpans, len(part), err)
-		}
+		r.export(ctx, ofSpans,
+			func(ctx context.Context) error { return e.SpanExporter.ExportSpans(ctx, part) },
+			func(err error) { r.lost(ofSpans, len(part), err) })
 	}
 	return nil
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/redial-dev/redial/internal/attributes"
 )
 
-// encoder writes events as JSON without allocating: log/slog's own handler would, for records with this many attributes.
+// encoder writes events as JSON without allocating: log/slog's own handler would, for records with this many
+// attributes.
 type encoder struct{ attributes attributes.List }
 
 const hex = "0123456789abcdef"
