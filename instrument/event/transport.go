@@ -57,8 +57,8 @@ type TCP struct {
 	Unacked int64
 	// Idle is the time since data was last received, and SendIdle since data was last sent.
 	Idle, SendIdle time.Duration
-	// MinRTT, DeliveryRate (bytes per second), Sent and Spurious (segments sent, and those sent again without need) are what
-	// gRFC A80 measures, beside Retransmits.
+	// MinRTT, DeliveryRate (bytes per second), Sent and Spurious (segments sent, and those sent again without need) are
+	// what gRFC A80 measures, beside Retransmits.
 	MinRTT         time.Duration
 	DeliveryRate   uint64
 	Sent, Spurious int64

@@ -40,7 +40,7 @@ type Endpoint struct {
 type Episode struct {
 	Trigger event.Trigger `json:"trigger"`
 	Since   time.Time     `json:"since"`
-	// Attempts counts those of the episode so far, to whichever address, and Waited the RPCs that it held up.
+	// Attempts counts those of the episode so far, to any address, and Waited the RPCs that waited for it.
 	Attempts int `json:"attempts"`
 	Waited   int `json:"rpcs_waited"`
 }
@@ -58,13 +58,13 @@ type Subchannel struct {
 	// ID is the channelz id.
 	ID      int64  `json:"id"`
 	Address string `json:"address"`
-	// State is the connectivity state that its policy was told of, and Since when.
+	// State is the connectivity state that gRPC reported to its policy, and Since when.
 	State event.State `json:"state"`
 	Since time.Time   `json:"since"`
 	// Attempt is the number of the attempt that goes on, counted within the episode, or zero.
 	Attempt int `json:"attempt,omitempty"`
-	// NextAttempt is when gRPC tries again at the earliest, where the subchannel backs off: gRPC does not tell the time
-	// that it drew.
+	// NextAttempt is when gRPC tries again at the earliest, where the subchannel backs off: gRPC does not reveal the
+	// time that it drew.
 	NextAttempt *time.Time `json:"next_attempt_not_before,omitempty"`
 	// Local and Remote are the ends of the transport that is up, or empty.
 	Local  string `json:"local,omitempty"`

@@ -26,15 +26,15 @@ type Queue struct {
 	first   *node // Handled already; what follows is not. It belongs to the goroutine that runs.
 }
 
-// node is an event, or the mark of somebody who waits for what was before.
+// node is an event, or the mark of a caller of Wait, which waits for the events before it.
 type node struct {
 	event event.Event
 	mark  chan struct{}
 	next  atomic.Pointer[node]
 }
 
-// New returns an empty queue for so many events. An event that finds the queue full is dropped. A panic of handle is
-// told to fault, and the next event handled.
+// New returns an empty queue with room for size events. An event that finds the queue full is dropped. A panic of handle is
+// reported to fault, and the next event is handled.
 func New(size int64, handle func(event.Event), dropped func(), fault func(error)) *Queue {
 	q := &Queue{handle: handle, dropped: dropped, fault: fault, first: &node{}}
 	q.room.Store(size)
@@ -71,7 +71,7 @@ func (q *Queue) run() {
 		}
 		first := q.first
 		q.running.Store(false)
-		// Whoever adds now sees that nobody runs, unless it was added before that.
+		// A hook that adds from now on sees that no goroutine runs; one that added before may have missed it.
 		if first.next.Load() == nil || q.running.Swap(true) {
 			return
 		}

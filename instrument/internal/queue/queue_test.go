@@ -65,7 +65,7 @@ func blockedQueue(t *testing.T, size int64) (q *Queue, dropped, handled *atomic.
 }
 
 // While a sink blocks, the queue takes as many events as it has room for; each other one is dropped and counted, and
-// nobody waits.
+// no caller waits.
 func TestFull(t *testing.T) {
 	const size = 10
 	q, dropped, handled, release := blockedQueue(t, size)
@@ -87,25 +87,25 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// A panic is told, with the event, and the next event is handled.
+// A panic is reported, with the event, and the next event is handled.
 func TestPanic(t *testing.T) {
-	var told []error
+	var faults []error
 	handled := 0
 	q := New(10, func(e event.Event) {
 		if number(e) == 0 {
 			panic("a sink's fault")
 		}
 		handled++
-	}, func() { t.Error("dropped") }, func(err error) { told = append(told, err) })
+	}, func() { t.Error("dropped") }, func(err error) { faults = append(faults, err) })
 	q.Add(numbered(0))
 	q.Add(numbered(1))
 	wait(t, q)
-	if len(told) != 1 || !strings.Contains(told[0].Error(), "a sink's fault") || handled != 1 {
-		t.Errorf("told %v, %d handled", told, handled)
+	if len(faults) != 1 || !strings.Contains(faults[0].Error(), "a sink's fault") || handled != 1 {
+		t.Errorf("faults %v, %d handled", faults, handled)
 	}
 }
 
-// Many add at once: nothing is lost, what each adds stays in order, and at the end nobody runs.
+// Many add at once: nothing is lost, what each adds stays in order, and at the end no goroutine runs.
 func TestManyAtOnce(t *testing.T) {
 	const producers, each = 16, 2000
 	next := map[int]int{} // By producer. The one that handles needs no lock.
