@@ -339,11 +339,23 @@ func (s *scene) eachSeries(call func(name string, of attribute.Set, value int64)
 				for _, p := range data.DataPoints {
 					call(m.Name, p.Attributes, p.Value)
 				}
+			case metricdata.Gauge[float64]:
+				for _, p := range data.DataPoints {
+					call(m.Name, p.Attributes, shown(p.Value))
+				}
 			default:
 				s.t.Errorf("%s: unexpected %T", m.Name, data)
 			}
 		}
 	}
+}
+
+// shown is 1 for a point in time, which differs between runs, and whole seconds for an age.
+func shown(seconds float64) int64 {
+	if seconds > 1e9 {
+		return 1
+	}
+	return int64(seconds)
 }
 
 func typeName(v any) string { return strings.TrimPrefix(fmt.Sprintf("%T", v), "event.") }

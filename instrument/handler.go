@@ -103,6 +103,7 @@ func NewHandler(opts ...Option) *Handler {
 // target returns what is told of the target of a new channel.
 func (h *Handler) target(canonical string) string {
 	name, overflow := h.targets.name(canonical)
+	h.metrics.ChannelOpened(name)
 	if overflow {
 		h.metrics.TargetOverflowed()
 	}

@@ -148,7 +148,7 @@ func (o *Observer) Snapshot() []snapshot.Channel {
 func (o *Observer) Counts() sample.ByTarget {
 	now := sample.ByTarget{}
 	for _, c := range o.all() {
-		c.do(func(time.Time) { c.life.Count(now.Of(c.life.Target())) })
+		c.do(func(at time.Time) { c.life.Count(at, now.Of(c.life.Target())) })
 		o.forgetIfFinished(c)
 	}
 	return now

@@ -23,6 +23,7 @@ type attempt struct {
 	phaseStart   time.Time
 	dialAttempts []event.DialAttempt
 	conn         event.Conn
+	notAfter     time.Time // When the server's certificate expires, or zero.
 	err          error
 }
 
@@ -101,7 +102,7 @@ func (s *Subchannel) HandshakeStart(at time.Time, conn event.Conn) {
 	if a == nil {
 		return
 	}
-	a.conn = conn
+	a.conn, a.notAfter = conn, time.Time{}
 	s.discard()
 	if a.open {
 		var err error
@@ -116,6 +117,9 @@ func (s *Subchannel) HandshakeStart(at time.Time, conn event.Conn) {
 // HandshakeEnd reports how the handshake ended; tls is nil where it was not one of TLS.
 func (s *Subchannel) HandshakeEnd(at time.Time, tls *event.TLS, err error) {
 	if a := s.attempt; a != nil && a.phase == event.PhaseHandshake {
+		if tls != nil {
+			a.notAfter = tls.ServerNotAfter
+		}
 		s.endPhase(at, tls, err)
 	}
 }
@@ -171,6 +175,7 @@ func (s *Subchannel) endAttempt(at time.Time, o event.Outcome, err error) {
 		if a.err != nil {
 			ended.ErrorType = failure.Type(a.err)
 		}
+		s.endpoint.errType = ended.ErrorType
 	}
 	s.attempt = nil
 	s.emit(ended)

@@ -24,7 +24,6 @@ import (
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
-	"github.com/redial-dev/redial/instrument/internal/sample"
 )
 
 // Config is what [Channel]s share.
@@ -52,7 +51,8 @@ type Channel struct {
 	policies   smallSet[*Policy]
 	leaving    smallSet[*Transport] // Those that are draining or finishing.
 	waits      map[*Wait]struct{}
-	addresses  []string // Of the resolver's last answer; nil if there was none.
+	addresses  []string            // Of the resolver's last answer; nil if there was none.
+	resolving  smallSet[*Resolver] // Those that were asked and gave no answer yet.
 	// idled: the channel went idle and was not READY since. An endpoint that connects now wakes it.
 	idled bool
 	// interrupted: redial was shut down, and every input is ignored.
@@ -69,21 +69,6 @@ func (c *Channel) Identify(id int64) { c.id = id }
 
 // Target returns the target that the channel's events have.
 func (c *Channel) Target() string { return c.target }
-
-// Count adds the channel to the counts of its target.
-func (c *Channel) Count(to *sample.Counts) {
-	if c.state != "" && c.state != event.StateShutdown {
-		to.Channels[c.state]++
-	}
-	for _, p := range c.policies {
-		for _, e := range p.endpoints {
-			for _, s := range e.subchannels {
-				to.Subchannels[s.state]++
-			}
-		}
-	}
-	to.Waiting += int64(len(c.waits))
-}
 
 // SetState reports the channel's own state, which is that of its topmost policy, or idle.
 func (c *Channel) SetState(at time.Time, s event.State) {

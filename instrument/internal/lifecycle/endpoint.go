@@ -21,8 +21,9 @@ type endpoint struct {
 	// up is the transport in use, and lost the one whose loss was not followed by an episode yet.
 	up   *Transport
 	lost event.ID
-	// err is the failure that keeps the endpoint from being READY.
+	// err is the failure that keeps the endpoint from being READY, and errType its class.
 	err      error
+	errType  string
 	failedAt time.Time
 	lastLoss *snapshot.Loss // Of a transport whose record is complete.
 }
@@ -35,7 +36,7 @@ func (e *endpoint) header(at time.Time) event.Header {
 
 // ready ends the episode well. The other subchannels stop connecting, as pick_first makes them.
 func (e *endpoint) ready(at time.Time, winner *Subchannel, t *Transport) {
-	e.err, e.up, e.woken = nil, t, false
+	e.err, e.errType, e.up, e.woken = nil, "", t, false
 	for _, s := range e.subchannels {
 		if s != winner {
 			s.stop(at, event.OutcomeCancelled)

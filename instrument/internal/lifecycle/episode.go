@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
-	"github.com/redial-dev/redial/instrument/internal/failure"
 )
 
 // chapterLength is how long a chapter lasts until the next attempt begins another: the trace of a chapter is exported
@@ -78,7 +77,7 @@ func (e *endpoint) reportEnd(p *episode, header event.Header, o event.Outcome) {
 		Attempts: p.attempts, Backoff: p.backoff, RPCsWaited: p.rpcsWaited,
 	}
 	if o != event.OutcomeReady {
-		ended.Err, ended.ErrorType = e.err, failure.Type(e.err)
+		ended.Err, ended.ErrorType = e.err, e.errType
 	}
 	e.policy.ch.emit(ended)
 }

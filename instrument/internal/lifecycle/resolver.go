@@ -27,6 +27,9 @@ func (c *Channel) OpenResolver() *Resolver { return &Resolver{ch: c} }
 
 // Asked reports that the resolver was asked. All that is asked before the answer counts as one question.
 func (r *Resolver) Asked(at time.Time) {
+	if r.asked.IsZero() && !r.answered {
+		r.ch.resolving.add(r)
+	}
 	if r.expired(at) || r.asked.IsZero() {
 		r.asked = r.ch.advance(at)
 	}
@@ -61,6 +64,7 @@ func (r *Resolver) emit(at time.Time, addresses int, outcome event.Outcome, err 
 		start = header.Time
 	}
 	r.asked, r.answered = time.Time{}, true
+	r.ch.resolving.remove(r)
 	r.ch.emit(event.Resolved{Header: header, Start: start, Addresses: addresses, Outcome: outcome, Err: err,
 		ErrorType: failure.ResolutionType(err)})
 }

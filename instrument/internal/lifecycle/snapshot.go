@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 
-	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/snapshot"
 )
 
@@ -26,7 +25,7 @@ func (c *Channel) Snapshot() snapshot.Channel {
 func (e *endpoint) snapshot() snapshot.Endpoint {
 	s := snapshot.Endpoint{ID: e.id, State: e.policy.state, Lost: e.lastLoss, Subchannels: []snapshot.Subchannel{}}
 	if e.err != nil {
-		s.Error, s.ErrorType = e.err.Error(), failure.Type(e.err)
+		s.Error, s.ErrorType = e.err.Error(), e.errType
 	}
 	if p := e.episode; p != nil {
 		s.Episode = &snapshot.Episode{Trigger: p.trigger, Since: p.start, Attempts: p.attempts, Waited: p.rpcsWaited}

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/sample"
 )
 
 // Each file of testdata is a story: the lines of a block are inputs, each with its time, and below ---- is what the
@@ -58,6 +59,7 @@ type machine struct {
 	inFlight    map[string]*rpcs
 	events      []event.Event
 	faults      []error
+	counts      []string
 }
 
 // rpcs is a count of RPCs in flight.
@@ -91,12 +93,26 @@ func (m *machine) reported() string {
 	for _, err := range m.faults {
 		fmt.Fprintf(&text, "fault   %s\n", err)
 	}
-	m.events, m.faults = nil, nil
+	for _, count := range m.counts {
+		fmt.Fprintf(&text, "count   %s\n", count)
+	}
+	m.events, m.faults, m.counts = nil, nil, nil
 	return text.String()
 }
 
-// count returns the RPCs of a transport.
-func (m *machine) count(transport string) *rpcs {
+// count describes what the channel has at a time.
+func (m *machine) count(at time.Time) string {
+	of := sample.ByTarget{}.Of("")
+	m.ch.Count(at, of)
+	text := fmt.Sprintf("disconnected %v, connecting for %v, resolving for %v", of.Disconnected, of.ConnectAge, of.ResolveAge)
+	if !of.NotAfter.IsZero() {
+		text += fmt.Sprintf(", certificate until %v", of.NotAfter.Sub(begin))
+	}
+	return text
+}
+
+// rpcsOf returns the RPCs of a transport.
+func (m *machine) rpcsOf(transport string) *rpcs {
 	if m.inFlight[transport] == nil {
 		m.inFlight[transport] = &rpcs{}
 	}
@@ -122,11 +138,11 @@ func (m *machine) line(line string) error {
 //	asked | answered ADDRESS... | unresolved ERROR
 //	pick_first P | policy P | says P STATE | close P CAUSE | remove P
 //	add P S ADDRESS | address S ADDRESS | state S STATE [ERROR]
-//	dial S | tried S ADDRESS | dialed S [ERROR] | shake S | shaken S [ERROR]
+//	dial S | tried S ADDRESS | dialed S [ERROR] | shake S | shaken S [ERROR] | secured S CERTIFICATE_EXPIRES
 //	up S T | kernel T STATE IDLE | lost T WORD | gone T | check T
 //	rpcs T N | killed T ERROR
 //	wait P W | waited W OUTCOME [ERROR] | refuse P ERROR
-//	interrupt
+//	count | interrupt
 func (m *machine) input(at time.Time, what string, args []string) error {
 	rest := func(from int) error { return failureOf(strings.TrimSpace(strings.Join(args[from:], " "))) }
 	for _, part := range []func(time.Time, string, []string, func(int) error) bool{
@@ -149,6 +165,8 @@ func (m *machine) channelInput(at time.Time, what string, args []string, rest fu
 		m.resolver.Answered(at, strings.Fields(strings.Join(args, " ")), nil)
 	case "unresolved":
 		m.resolver.Answered(at, nil, rest(0))
+	case "count":
+		m.counts = append(m.counts, m.count(at))
 	case "interrupt":
 		m.ch.Interrupt(at)
 	default:
@@ -196,8 +214,10 @@ func (m *machine) subchannelInput(at time.Time, what string, args []string, rest
 		s.HandshakeStart(at, conn)
 	case "shaken":
 		s.HandshakeEnd(at, nil, rest(1))
+	case "secured":
+		s.HandshakeEnd(at, &event.TLS{Version: "1.3", ServerNotAfter: begin.Add(duration(args[1]))}, nil)
 	case "up":
-		m.transports[args[1]] = s.ConnBegin(at, m.count(args[1]), true)
+		m.transports[args[1]] = s.ConnBegin(at, m.rpcsOf(args[1]), true)
 	default:
 		return false
 	}
@@ -218,7 +238,7 @@ func (m *machine) transportInput(at time.Time, what string, args []string, rest 
 	case "check":
 		t.Check(at)
 	case "rpcs":
-		_, err := fmt.Sscan(args[1], &m.count(args[0]).n)
+		_, err := fmt.Sscan(args[1], &m.rpcsOf(args[0]).n)
 		return err == nil
 	case "killed":
 		t.RPCKilled(at, wordOf(rest(1)))
@@ -240,6 +260,14 @@ func (m *machine) rpcInput(at time.Time, what string, args []string, rest func(i
 		return false
 	}
 	return true
+}
+
+func duration(text string) time.Duration {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		panic(err)
+	}
+	return d
 }
 
 func failureOf(text string) error {

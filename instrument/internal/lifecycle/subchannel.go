@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/failure"
 )
 
 // role is what a subchannel may do, beside its connectivity state:
@@ -123,7 +124,7 @@ func (s *Subchannel) ready(at time.Time) {
 		s.transport = t
 	}
 	if a := s.attempt; a != nil {
-		t.conn = a.conn
+		t.conn, t.notAfter = a.conn, a.notAfter
 	}
 	s.endAttempt(at, event.OutcomeReady, nil)
 	s.failures = 0
@@ -150,7 +151,8 @@ func (s *Subchannel) idle(at time.Time) {
 }
 
 func (s *Subchannel) fail(at time.Time, err error) {
-	s.endpoint.err, s.endpoint.failedAt = err, s.ch().now
+	e := s.endpoint
+	e.err, e.errType, e.failedAt = err, failure.Type(err), s.ch().now
 	if s.connected() { // The health check failed: nothing redials.
 		s.endAttempt(at, event.OutcomeFailed, err)
 		return

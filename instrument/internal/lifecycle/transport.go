@@ -78,6 +78,8 @@ type Transport struct {
 	address string
 	conn    event.Conn
 	start   time.Time
+	// notAfter is when the server's certificate expires, or zero.
+	notAfter time.Time
 
 	evidence       failure.Evidence
 	cause          event.Cause // Set where this side took it down.

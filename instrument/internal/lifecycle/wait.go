@@ -73,7 +73,7 @@ func (p *Policy) Refuse(ctx context.Context, at time.Time, method string, err er
 	refused := event.RPCRefused{Header: p.ch.header(at), Context: ctx, Method: method, Err: err, ErrorType: failure.Type(err)}
 	if e := p.failed(); e != nil {
 		refused.Endpoint = e.id
-		refused.ErrorType = failure.Type(e.err)
+		refused.ErrorType = e.errType
 	}
 	if e := p.episode(); e != nil {
 		refused.Episode = e.id

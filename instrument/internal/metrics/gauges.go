@@ -3,64 +3,133 @@ package metrics
 import (
 	"context"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/sample"
 	"github.com/redial-dev/redial/internal/signal"
 )
 
-// gauges tell what is there now. It is counted at each collection, so that hooks have nothing to count, and no lost event
-// can make them drift.
+// gauges show what is there now. It is counted at each collection, so that hooks have nothing to count, and no lost
+// event can make them drift.
 type gauges struct {
+	channels, subchannels, waiting, disconnected metric.Int64ObservableUpDownCounter
+
+	connectAge, resolveAge, resolved, notAfter metric.Float64ObservableGauge
+
 	registration metric.Registration
 
 	mu      sync.Mutex
-	targets map[string]struct{} // Those that have series, which stay.
+	targets map[string]*seen // Those that have series, which stay.
+}
+
+// seen is what a target's series showed so far.
+type seen struct {
+	failures map[string]struct{} // The classes of failure that kept an endpoint disconnected.
+	resolved time.Time
 }
 
 // states are those in which a channel or subchannel is there.
 var states = []event.State{event.StateIdle, event.StateConnecting, event.StateReady, event.StateTransientFailure}
 
 func (m *maker) gauges(count func() sample.ByTarget) *gauges {
-	g := &gauges{targets: map[string]struct{}{}}
-	channels := m.upDown(signal.Channels, "{channel}", "Channels by connectivity state.")
-	subchannels := m.upDown(signal.Subchannels, "{subchannel}", "Subchannels by connectivity state.")
-	waiting := m.upDown(signal.PickWaiting, "{rpc}", "RPCs that wait for a transport now.")
-	registration, err := m.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		now := count()
-		for target := range now {
-			g.see(target)
-		}
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		for target := range g.targets {
-			of := now.Of(target)
-			for _, s := range states {
-				o.ObserveInt64(channels, of.Channels[s], in(target, signal.ChannelState, s))
-				o.ObserveInt64(subchannels, of.Subchannels[s], in(target, signal.SubchannelState, s))
-			}
-			o.ObserveInt64(waiting, of.Waiting, metric.WithAttributes(signal.Target.String(target)))
-		}
+	g := &gauges{
+		targets: map[string]*seen{},
+
+		channels:    m.upDown(signal.Channels, "{channel}", "Channels by connectivity state."),
+		subchannels: m.upDown(signal.Subchannels, "{subchannel}", "Subchannels by connectivity state."),
+		waiting:     m.upDown(signal.PickWaiting, "{rpc}", "RPCs that wait for a transport now."),
+		disconnected: m.upDown(signal.Disconnected, "{endpoint}",
+			"Endpoints that want a transport and have none, by the class of the last failure."),
+		connectAge: m.floatGauge(signal.ConnectAge, "Age of the oldest open connection episode; 0 if there is none."),
+		resolveAge: m.floatGauge(signal.ResolveAge,
+			"Age of the oldest name resolution without an answer; 0 if there is none."),
+		resolved: m.floatGauge(signal.ResolveSuccess, "When the name resolver last gave addresses, in Unix time."),
+		notAfter: m.floatGauge(signal.TLSServerNotAfter,
+			"When the first of the server certificates of READY transports expires, in Unix time."),
+	}
+	var err error
+	g.registration, err = m.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		g.observe(o, count())
 		return nil
-	}, channels, subchannels, waiting)
+	}, g.channels, g.subchannels, g.waiting, g.disconnected, g.connectAge, g.resolveAge, g.resolved, g.notAfter)
 	m.note(err)
-	g.registration = registration
 	return g
 }
 
-// see makes that a target has series, even if it is gone before the next collection.
+func (g *gauges) observe(o metric.Observer, now sample.ByTarget) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for target := range now {
+		g.add(target)
+	}
+	for target, before := range g.targets {
+		of := now.Of(target)
+		for _, s := range states {
+			o.ObserveInt64(g.channels, of.Channels[s], in(target, signal.ChannelState, s))
+			o.ObserveInt64(g.subchannels, of.Subchannels[s], in(target, signal.SubchannelState, s))
+		}
+		only := metric.WithAttributes(signal.Target.String(target))
+		o.ObserveInt64(g.waiting, of.Waiting, only)
+		for class := range of.Disconnected {
+			before.failures[class] = struct{}{}
+		}
+		for class := range before.failures {
+			o.ObserveInt64(g.disconnected, of.Disconnected[class], withClass(target, class))
+		}
+		o.ObserveFloat64(g.connectAge, of.ConnectAge.Seconds(), only)
+		o.ObserveFloat64(g.resolveAge, of.ResolveAge.Seconds(), only)
+		if !before.resolved.IsZero() {
+			o.ObserveFloat64(g.resolved, unix(before.resolved), only)
+		}
+		if !of.NotAfter.IsZero() {
+			o.ObserveFloat64(g.notAfter, unix(of.NotAfter), only)
+		}
+	}
+}
+
+// see makes a target have series, even if it is gone before the next collection.
 func (g *gauges) see(target string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.targets[target] = struct{}{}
+	g.add(target)
+}
+
+// resolve records that a resolver gave addresses.
+func (g *gauges) resolve(target string, at time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if of := g.add(target); at.After(of.resolved) {
+		of.resolved = at
+	}
+}
+
+func (g *gauges) add(target string) *seen {
+	of, ok := g.targets[target]
+	if !ok {
+		of = &seen{failures: map[string]struct{}{"": {}}}
+		g.targets[target] = of
+	}
+	return of
 }
 
 func in(target string, key attribute.Key, s event.State) metric.ObserveOption {
 	return metric.WithAttributes(signal.Target.String(target), key.String(string(s)))
 }
+
+func withClass(target, class string) metric.ObserveOption {
+	if class == "" {
+		return metric.WithAttributes(signal.Target.String(target))
+	}
+	return metric.WithAttributes(signal.Target.String(target), semconv.ErrorTypeKey.String(class))
+}
+
+// unix returns a time as Prometheus writes it: in seconds, to the millisecond.
+func unix(at time.Time) float64 { return float64(at.UnixMilli()) / 1000 }
 
 func (g *gauges) close() error {
 	if g.registration == nil {
@@ -73,4 +142,10 @@ func (m *maker) upDown(name, unit, description string) metric.Int64ObservableUpD
 	c, err := m.meter.Int64ObservableUpDownCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
 	m.note(err)
 	return c
+}
+
+func (m *maker) floatGauge(name, description string) metric.Float64ObservableGauge {
+	g, err := m.meter.Float64ObservableGauge(name, metric.WithUnit("s"), metric.WithDescription(description))
+	m.note(err)
+	return g
 }

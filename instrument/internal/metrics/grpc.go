@@ -47,14 +47,14 @@ func NewGRPC(meter metric.Meter, target func(string) (name string, overflow bool
 	return g, nil
 }
 
-// Count records on a counter that is passed on.
+// Count records on one of gRPC's counters.
 func (g *GRPC) Count(d *estats.MetricDescriptor, incr int64, labels []string) {
 	if c, ok := g.counts[d.Name]; ok {
 		c.Add(context.Background(), incr, g.with(d, labels))
 	}
 }
 
-// UpDown records on an up-down counter that is passed on.
+// UpDown records on one of gRPC's up-down counters.
 func (g *GRPC) UpDown(d *estats.MetricDescriptor, incr int64, labels []string) {
 	if c, ok := g.upDowns[d.Name]; ok {
 		c.Add(context.Background(), incr, g.with(d, labels))
@@ -64,7 +64,7 @@ func (g *GRPC) UpDown(d *estats.MetricDescriptor, incr int64, labels []string) {
 // maxGRPCSeries bounds the attributes that are kept.
 const maxGRPCSeries = 4096
 
-// grpcSeries is what tells the series of an instrument apart: gRFC A94 has four labels at most.
+// grpcSeries is what distinguishes the series of an instrument: gRFC A94 has four labels at most.
 type grpcSeries struct {
 	name   string
 	values [4]string

@@ -1,4 +1,4 @@
-// Package metrics makes OpenTelemetry metrics of events.
+// Package metrics makes OpenTelemetry metrics from events, and from what is counted at each collection.
 package metrics
 
 import (
@@ -20,7 +20,7 @@ import (
 type Sink struct {
 	connect, attempt, phase, backoff, transport, pickWait, resolve metric.Float64Histogram
 
-	interrupted, unavailable, unattributed, overflowed, dropped, suppressed metric.Int64Counter
+	opened, interrupted, unavailable, unattributed, overflowed, dropped, suppressed metric.Int64Counter
 
 	addresses metric.Int64Gauge
 	gauges    *gauges
@@ -29,14 +29,15 @@ type Sink struct {
 	bySink     sync.Map                            // The attributes of what sinks lost, by the sink's name.
 }
 
-// New makes the instruments. At each collection it asks what there is now. The instruments that could not be made do
-// nothing, and are named by the error.
+// New makes the instruments. At each collection it calls count. The instruments that could not be made do nothing, and
+// are named by the error.
 func New(meter metric.Meter, count func() sample.ByTarget) (*Sink, error) {
 	m := maker{meter: meter}
 	s := &Sink{
 		attributes: map[series]metric.MeasurementOption{},
 
-		connect:   m.histogram(signal.ConnectDuration, "Duration of connection episodes, from the start or a loss until READY or given up.", outage),
+		connect: m.histogram(signal.ConnectDuration,
+			"Duration of connection episodes, from the start or a loss until READY or given up.", outage),
 		attempt:   m.histogram(signal.AttemptDuration, "Duration of connection attempts.", quick),
 		phase:     m.histogram(signal.PhaseDuration, "Duration of the phases of connection attempts.", quick),
 		backoff:   m.histogram(signal.BackoffDuration, "Duration of backoff waits.", backoff),
@@ -44,13 +45,18 @@ func New(meter metric.Meter, count func() sample.ByTarget) (*Sink, error) {
 		pickWait:  m.histogram(signal.PickWaitDuration, "Time that RPCs waited for a transport.", outage),
 		resolve:   m.histogram(signal.ResolveDuration, "Duration of name resolutions.", quick),
 
-		interrupted:  m.counter(signal.InterruptedRPCs, "{rpc}", "RPCs that died with their transport."),
-		unavailable:  m.counter(signal.UnavailableRPCs, "{rpc}", "RPCs that failed because no subchannel was READY."),
-		unattributed: m.counter(signal.Unattributed, "{transport}", "Connections that belong to no observed subchannel: redial is not attached to their policy."),
-		overflowed:   m.counter(signal.TargetsOverflowed, "{channel}", "Channels whose target is told as other, since there are too many targets."),
-		dropped:      m.counter(signal.EventsDropped, "{event}", "Events that were lost on their way to or in a sink, since it had no room or could not deliver."),
-		suppressed:   m.counter(signal.SpansSuppressed, "{span}", "Root spans that were left out since their target has too many."),
-		addresses:    m.gauge(signal.ResolveAddresses, "{address}", "Addresses in the newest answer of the name resolver."),
+		opened:      m.counter(signal.ChannelsOpened, "{channel}", "Channels that were made."),
+		interrupted: m.counter(signal.InterruptedRPCs, "{rpc}", "RPCs that died with their transport."),
+		unavailable: m.counter(signal.UnavailableRPCs, "{rpc}", "RPCs that failed because no subchannel was READY."),
+		unattributed: m.counter(signal.Unattributed, "{transport}",
+			"Connections that belong to no observed subchannel: redial is not attached to their policy."),
+		overflowed: m.counter(signal.TargetsOverflowed, "{channel}",
+			"Channels whose target is named other, since there are too many targets."),
+		dropped: m.counter(signal.EventsDropped, "{event}",
+			"Events that were lost on their way to or in a sink, since it had no room or could not deliver."),
+		suppressed: m.counter(signal.SpansSuppressed, "{span}",
+			"Root spans that were left out since their target has too many."),
+		addresses: m.gauge(signal.ResolveAddresses, "{address}", "Addresses in the newest answer of the name resolver."),
 	}
 	s.gauges = m.gauges(count)
 	return s, errors.Join(m.errs...)
@@ -59,7 +65,7 @@ func New(meter metric.Meter, count func() sample.ByTarget) (*Sink, error) {
 // Close stops the observation of gauges.
 func (s *Sink) Close() error { return s.gauges.close() }
 
-// Dropped counts events that a sink was not told of, or lost.
+// Dropped counts events that did not reach a sink, or that it lost.
 func (s *Sink) Dropped(sink string, n int64) { s.dropped.Add(context.Background(), n, s.of(sink)) }
 
 // Suppressed counts a root span that a sink left out.
@@ -74,7 +80,13 @@ func (s *Sink) of(sink string) metric.AddOption {
 	return made
 }
 
-// TargetOverflowed counts a channel whose target is not told by name, since there are too many.
+// ChannelOpened counts a channel that was made.
+func (s *Sink) ChannelOpened(target string) {
+	s.gauges.see(target)
+	s.opened.Add(context.Background(), 1, metric.WithAttributes(signal.Target.String(target)))
+}
+
+// TargetOverflowed counts a channel whose target has no name of its own, since there are too many.
 func (s *Sink) TargetOverflowed() { s.overflowed.Add(context.Background(), 1) }
 
 // Unattributed counts a connection that belongs to no subchannel known.
@@ -85,18 +97,18 @@ func (s *Sink) Unattributed() { s.unattributed.Add(context.Background(), 1) }
 func (s *Sink) Handle(ctx context.Context, e event.Event) {
 	target := e.EventHeader().Target
 	switch e := e.(type) {
-	case event.ChannelState:
-		s.gauges.see(target)
 	case event.ConnectEnded:
 		if e.Outcome == event.OutcomeContinued {
 			return // The episode goes on, and is measured as a whole.
 		}
-		s.connect.Record(ctx, e.Time.Sub(e.Start).Seconds(), s.with(series{target: target, trigger: e.Trigger, outcome: e.Outcome}))
+		s.connect.Record(ctx, e.Time.Sub(e.Start).Seconds(),
+			s.with(series{target: target, trigger: e.Trigger, outcome: e.Outcome}))
 	case event.AttemptEnded:
 		s.attempt.Record(ctx, e.Time.Sub(e.Start).Seconds(),
 			s.with(series{target: target, outcome: e.Outcome, phase: e.Phase, errorType: e.ErrorType}))
 	case event.PhaseEnded:
-		s.phase.Record(ctx, e.Time.Sub(e.Start).Seconds(), s.with(series{target: target, phase: e.Phase, errorType: e.ErrorType}))
+		s.phase.Record(ctx, e.Time.Sub(e.Start).Seconds(),
+			s.with(series{target: target, phase: e.Phase, errorType: e.ErrorType}))
 	case event.BackoffEnded:
 		s.backoff.Record(ctx, e.Time.Sub(e.Start).Seconds(), s.with(series{target: target, outcome: e.Outcome}))
 	case event.TransportEnded:
@@ -109,6 +121,9 @@ func (s *Sink) Handle(ctx context.Context, e event.Event) {
 		s.resolve.Record(ctx, e.Time.Sub(e.Start).Seconds(), s.with(series{target: target, outcome: e.Outcome}))
 		if e.Err == nil {
 			s.addresses.Record(ctx, int64(e.Addresses), s.with(series{target: target}))
+		}
+		if e.Addresses > 0 {
+			s.gauges.resolve(target, e.Time)
 		}
 	}
 }
@@ -127,7 +142,7 @@ func (s *Sink) transportEnded(ctx context.Context, e event.TransportEnded) {
 	s.transport.Record(ctx, e.Gone.Sub(e.Start).Seconds(), s.with(of))
 }
 
-// series is what tells the series of an instrument apart. What is empty is no attribute.
+// series is what distinguishes the series of an instrument. What is empty is no attribute.
 type series struct {
 	target    string
 	trigger   event.Trigger

@@ -28,7 +28,6 @@ var (
 // everything is every event that makes a series of its own, with all the values that the lifecycle can give it, and
 // more HTTP/2 error codes than there are.
 func everything() (all []event.Event) {
-	all = append(all, event.ChannelState{Header: head, To: event.StateIdle})
 	for _, o := range []event.Outcome{event.OutcomeReady, event.OutcomeAbandoned, event.OutcomeChannelClosed, event.OutcomeInterrupted} {
 		for _, t := range []event.Trigger{event.TriggerFirst, event.TriggerRedial, event.TriggerWake} {
 			all = append(all, event.ConnectEnded{Header: head, Start: start, Trigger: t, Outcome: o})
@@ -70,18 +69,30 @@ func everything() (all []event.Event) {
 		all = append(all, event.PickWaitEnded{Header: head, Context: context.Background(), Start: start, Outcome: o})
 	}
 	for _, o := range []event.Outcome{event.OutcomeReady, event.OutcomeFailed, event.OutcomeCancelled} {
-		all = append(all, event.Resolved{Header: head, Start: start, Outcome: o})
+		all = append(all, event.Resolved{Header: head, Start: start, Outcome: o, Addresses: 1})
 	}
 	return all
+}
+
+// everyCount returns counts with every class of failure.
+func everyCount() sample.ByTarget {
+	now := sample.ByTarget{}
+	of := now.Of(head.Target)
+	of.NotAfter = start
+	for _, class := range failure.Types {
+		of.Disconnected[class] = 1
+	}
+	return now
 }
 
 // A target has no more series than docs/signals.md says, whatever happens to it.
 func TestSeriesOfATarget(t *testing.T) {
 	reader := sdkmetric.NewManualReader()
-	s, err := New(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("series"), func() sample.ByTarget { return sample.ByTarget{} })
+	s, err := New(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("series"), everyCount)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.ChannelOpened(head.Target)
 	for _, e := range everything() {
 		s.Handle(context.Background(), e)
 	}
@@ -117,6 +128,8 @@ func points(a metricdata.Aggregation) int {
 	case metricdata.Sum[int64]:
 		return len(data.DataPoints)
 	case metricdata.Gauge[int64]:
+		return len(data.DataPoints)
+	case metricdata.Gauge[float64]:
 		return len(data.DataPoints)
 	}
 	return 0

@@ -2,7 +2,11 @@
 // counts of each target at a collection of metrics, and the sockets of transports.
 package sample
 
-import "github.com/redial-dev/redial/instrument/event"
+import (
+	"time"
+
+	"github.com/redial-dev/redial/instrument/event"
+)
 
 // ByTarget holds the counts of each target.
 type ByTarget map[string]*Counts
@@ -11,7 +15,9 @@ type ByTarget map[string]*Counts
 func (b ByTarget) Of(target string) *Counts {
 	have, ok := b[target]
 	if !ok {
-		have = &Counts{Channels: map[event.State]int64{}, Subchannels: map[event.State]int64{}}
+		have = &Counts{
+			Channels: map[event.State]int64{}, Subchannels: map[event.State]int64{}, Disconnected: map[string]int64{},
+		}
 		b[target] = have
 	}
 	return have
@@ -22,4 +28,19 @@ type Counts struct {
 	Channels, Subchannels map[event.State]int64
 	// Waiting counts the RPCs that wait for a transport.
 	Waiting int64
+	// Disconnected counts the endpoints that connect, by the class of the failure that keeps them from being READY. It is
+	// empty before the first failure.
+	Disconnected map[string]int64
+	// ConnectAge is the age of the oldest open episode, and ResolveAge that of the oldest name resolution that was not
+	// answered; zero if there is none.
+	ConnectAge, ResolveAge time.Duration
+	// NotAfter is when the first of the server certificates of READY transports expires, or zero if none is known.
+	NotAfter time.Time
+}
+
+// SeeExpiry records the expiry of one READY transport's certificate.
+func (c *Counts) SeeExpiry(notAfter time.Time) {
+	if c.NotAfter.IsZero() || notAfter.Before(c.NotAfter) {
+		c.NotAfter = notAfter
+	}
 }

@@ -1,0 +1,38 @@
+package lifecycle
+
+import (
+	"time"
+
+	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/sample"
+)
+
+// Count adds what the channel has now to the counts of its target.
+func (c *Channel) Count(at time.Time, to *sample.Counts) {
+	at = c.advance(at)
+	if c.state != "" && c.state != event.StateShutdown {
+		to.Channels[c.state]++
+	}
+	to.Waiting += int64(len(c.waits))
+	for _, r := range c.resolving {
+		to.ResolveAge = max(to.ResolveAge, at.Sub(r.asked))
+	}
+	for _, p := range c.policies {
+		for _, e := range p.endpoints {
+			e.count(at, to)
+		}
+	}
+}
+
+func (e *endpoint) count(at time.Time, to *sample.Counts) {
+	if e.episode != nil {
+		to.Disconnected[e.errType]++
+		to.ConnectAge = max(to.ConnectAge, at.Sub(e.episode.start))
+	}
+	for _, s := range e.subchannels {
+		to.Subchannels[s.state]++
+		if t := s.transport; t != nil && t.state == ready && !t.notAfter.IsZero() {
+			to.SeeExpiry(t.notAfter)
+		}
+	}
+}
