@@ -155,10 +155,10 @@ func (a *Agent) running() bool {
 }
 
 // DialOption returns the option that makes a channel observed. It may be given to any number of channels.
-func (a *Agent) DialOption() grpc.DialOption { return grpc.WithStatsHandler(a.handler) }
+func (a *Agent) DialOption() grpc.DialOption { return a.handler.DialOption() }
 
 // StatsHandler returns what [Agent.DialOption] gives to channels, for frameworks that take a stats.Handler.
-func (a *Agent) StatsHandler() stats.Handler { return a.handler }
+func (a *Agent) StatsHandler() stats.Handler { return a.handler.StatsHandler() }
 
 // NewClient is grpc.NewClient with [Agent.DialOption] before the other options.
 func (a *Agent) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {

@@ -67,7 +67,7 @@ func TestOtelgrpc(t *testing.T) {
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))
 	handler := instrument.NewHandler(instrument.WithTracerProvider(tracer))
 	address := loopback.FreeAddress(t)
-	cc := dial(t, address, grpc.WithStatsHandler(handler),
+	cc := dial(t, address, handler.DialOption(),
 		grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithTracerProvider(tracer))))
 	awaitState(t, cc, connectivity.TransientFailure)
 	if err := check(cc); status.Code(err) != codes.Unavailable {
@@ -127,7 +127,7 @@ func TestPluginOfGRPC(t *testing.T) {
 	handler := instrument.NewHandler(instrument.WithMeterProvider(meter))
 	srv := loopback.Serve(t, "127.0.0.1:0")
 	defer srv.Halt()
-	cc := dial(t, srv.Address, grpc.WithStatsHandler(handler), opentelemetry.DialOption(opentelemetry.Options{
+	cc := dial(t, srv.Address, handler.DialOption(), opentelemetry.DialOption(opentelemetry.Options{
 		MetricsOptions: opentelemetry.MetricsOptions{
 			MeterProvider: meter,
 			Metrics: opentelemetry.DefaultMetrics().Add("grpc.subchannel.disconnections",

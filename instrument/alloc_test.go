@@ -59,7 +59,7 @@ func TestAllocationsOfRPC(t *testing.T) {
 				mustCall(t, cc, grpc.WaitForReady(true))
 				return cc
 			}
-			n := costs(t, with(doNothing{}), with(s.handler))
+			n := costs(t, with(doNothing{}), with(s.handler.StatsHandler()))
 			// One allocation more takes eight bytes at least. gRPC's own pools make for fractions of either.
 			if math.Round(n[0].allocations) != math.Round(n[1].allocations) || math.Abs(n[0].bytes-n[1].bytes) >= 8 {
 				t.Errorf("%+v with redial, %+v with a handler that does nothing", n[1], n[0])

@@ -27,7 +27,7 @@ type config struct {
 }
 
 const (
-	// DefaultSpanRate is the limit on spans without [WithSpanRate]: enough for whoever reads traces.
+	// DefaultSpanRate is the limit on spans without [WithSpanRate]: as many as a person reads.
 	DefaultSpanRate = 20
 	// DefaultMaxTargets is the limit on targets without [WithMaxTargets]: more than most processes dial, and few enough
 	// that the OpenTelemetry SDK's own limit, 2000 series of an instrument, is not reached by what commonly happens.
@@ -38,7 +38,7 @@ func newConfig(opts []Option) config {
 	c := config{
 		tracerProvider: otel.GetTracerProvider(),
 		meterProvider:  otel.GetMeterProvider(),
-		keepTarget:     func(string) bool { return true },
+		keepTarget:     keepAll,
 		backoff:        backoff.DefaultConfig,
 		spanRate:       DefaultSpanRate,
 		maxTargets:     DefaultMaxTargets,
@@ -50,6 +50,8 @@ func newConfig(opts []Option) config {
 	}
 	return c
 }
+
+func keepAll(string) bool { return true }
 
 // WithTracerProvider sets the provider of the tracer that makes the spans. The default, which nil keeps, is
 // otel.GetTracerProvider().
@@ -71,29 +73,31 @@ func WithMeterProvider(p metric.MeterProvider) Option {
 	}
 }
 
-// WithTargetFilter sets which targets are told by name: where keep returns false, the attribute grpc.target is
-// "other". Use it where a process dials targets of unbounded number, so that those which matter have their names before
-// the limit of [WithMaxTargets] is reached. The default, which nil stands for, keeps all. The argument is the canonical
-// target of gRFC A66 ("dns:///host:port"), and for gRPC's own instruments (gRFC A94) the target as it was dialed. keep must
-// not block, and may be called from any goroutine.
+// WithTargetFilter sets which targets are shown by name: where keep returns false, the attribute grpc.target is
+// "other". Use it where a process dials targets of unbounded number, so that those which matter have their names
+// before the limit of [WithMaxTargets] is reached. The default, which nil stands for, keeps all. The argument is the
+// canonical target of gRFC A66 ("dns:///host:port"), and for gRPC's own instruments (gRFC A94) the target as it was
+// dialed. keep must not block, and may be called from any goroutine.
 func WithTargetFilter(keep func(target string) bool) Option {
 	return func(c *config) {
-		if keep != nil {
-			c.keepTarget = keep
+		if keep == nil {
+			keep = keepAll
 		}
+		c.keepTarget = keep
 	}
 }
 
-// WithMaxTargets limits how many targets are told by name, of those that [WithTargetFilter] keeps. Every target is a set of
-// time series, which stay as long as the handler lives, and so does the name; the targets that come when all names are
-// given are "other", and their channels are counted by redial.targets.overflowed. gRPC's own instruments (gRFC A94), which
-// name targets as they were dialed, have as many names besides. Zero stands for no limit, a negative number for the
-// default, [DefaultMaxTargets].
+// WithMaxTargets limits how many targets are shown by name, of those that [WithTargetFilter] keeps. Every target is a
+// set of time series, which stay as long as the handler lives, and so does the name; the targets that come when all
+// names are given are "other", and their channels are counted by redial.targets.overflowed. gRPC's own instruments
+// (gRFC A94), which name targets as they were dialed, have as many names besides. Zero stands for no limit, a
+// negative number for the default, [DefaultMaxTargets].
 func WithMaxTargets(n int) Option {
 	return func(c *config) {
-		if n >= 0 {
-			c.maxTargets = n
+		if n < 0 {
+			n = DefaultMaxTargets
 		}
+		c.maxTargets = n
 	}
 }
 
@@ -106,30 +110,31 @@ func WithSink(s event.Sink) Option {
 	}
 }
 
-// WithBackoff tells the backoff that the channels were given by grpc.WithConnectParams, of which grpc-go tells nobody.
-// A backoff wait that ends sooner than this one can is reported as reset, by ClientConn.ResetConnectBackoff. The
-// default is grpc-go's, backoff.DefaultConfig.
+// WithBackoff sets the backoff that the channels were given by grpc.WithConnectParams, which redial cannot read from
+// them. A backoff wait that ends sooner than this one can is reported as reset, by ClientConn.ResetConnectBackoff.
+// The default is grpc-go's, backoff.DefaultConfig.
 func WithBackoff(b backoff.Config) Option {
 	return func(c *config) { c.backoff = b }
 }
 
-// WithTCPMetrics records what the kernel knows of each transport's socket as the metrics of gRFC A80 (grpc.tcp.min_rtt,
-// delivery_rate, packets_sent, packets_retransmitted, packets_spurious_retransmitted), so often and when a transport is
-// lost. It reads TCP_INFO, a system call for each transport; no RPC waits for it. Linux only. The default, which zero and
-// less keep, is not to.
+// WithTCPMetrics records what the kernel knows of each transport's socket as the metrics of gRFC A80
+// (grpc.tcp.min_rtt, delivery_rate, packets_sent, packets_retransmitted, packets_spurious_retransmitted), at that
+// interval and when a transport is lost. It reads TCP_INFO, a system call for each transport; no RPC waits for it.
+// Linux only. The default, which zero and less keep, is not to.
 func WithTCPMetrics(every time.Duration) Option {
 	return func(c *config) { c.tcpEvery = max(every, 0) }
 }
 
 // WithSpanRate limits how many traces redial begins a second for each target (a grpc.connect, grpc.transport or
 // grpc.resolve each begins one), with credit for ten seconds' worth after a quiet time. What is left out is counted by
-// redial.spans.suppressed; metrics and sinks are told of everything all the same. Zero stands for no limit, a negative
+// redial.spans.suppressed; metrics and sinks have everything all the same. Zero stands for no limit, a negative
 // rate for the default, [DefaultSpanRate].
 func WithSpanRate(perSecond float64) Option {
 	return func(c *config) {
-		if perSecond >= 0 {
-			c.spanRate = perSecond
+		if !(perSecond >= 0) { // Or not a number.
+			perSecond = DefaultSpanRate
 		}
+		c.spanRate = perSecond
 	}
 }
 
@@ -139,15 +144,15 @@ func WithoutGRPCMetrics() Option {
 	return func(c *config) { c.withoutGRPC = true }
 }
 
-// lateNews is the part of a backoff that may have passed when the failure before it is told.
-const lateNews = 0.1
+// reportDelay is the part of a backoff that may have passed when gRPC reports the failure before it.
+const reportDelay = 0.1
 
 // shortestBackoff returns the shortest wait of gRPC's exponential backoff (google.golang.org/grpc/backoff) after so
 // many failures in a row.
 func (c *config) shortestBackoff(failures int) time.Duration {
-	wait, most := float64(c.backoff.BaseDelay), float64(c.backoff.MaxDelay)
-	for ; failures > 0 && wait < most; failures-- {
+	wait, limit := float64(c.backoff.BaseDelay), float64(c.backoff.MaxDelay)
+	for ; failures > 0 && wait < limit; failures-- {
 		wait *= c.backoff.Multiplier
 	}
-	return time.Duration(min(wait, most) * (1 - c.backoff.Jitter) * (1 - lateNews))
+	return time.Duration(min(wait, limit) * (1 - c.backoff.Jitter) * (1 - reportDelay))
 }

@@ -290,7 +290,7 @@ func TestDial(t *testing.T) {
 	s := newScene(t)
 	srv := s.serve("S1")
 	//lint:ignore SA1019 It is supported throughout 1.x, and in wide use.
-	cc, err := grpc.Dial(srv.address, insecureOption, grpc.WithStatsHandler(s.handler))
+	cc, err := grpc.Dial(srv.address, insecureOption, s.handler.DialOption())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +305,7 @@ func TestDialContextWithBlock(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	//lint:ignore SA1019 It is supported throughout 1.x, and in wide use.
-	cc, err := grpc.DialContext(ctx, srv.address, insecureOption, grpc.WithBlock(), grpc.WithStatsHandler(s.handler))
+	cc, err := grpc.DialContext(ctx, srv.address, insecureOption, grpc.WithBlock(), s.handler.DialOption())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,29 +16,31 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/hooks"
 )
 
-// Dialer returns a dialer for grpc.WithContextDialer that also tells when each address was tried. It is for detail: a
+// Dialer returns a dialer for grpc.WithContextDialer that also records when each address was tried. It is for detail: a
 // channel's dials are observed without it too.
 //
 // next is called as gRPC would call it, and what it returns goes to gRPC as it is. Where next is nil the dialer does
-// what gRPC's own does: TCP with the operating system's keepalive, unix and abstract sockets, and the HTTP CONNECT proxy
-// of the environment (HTTPS_PROXY, NO_PROXY). One thing differs with a proxy, since gRPC gives up its own proxy support
-// for any dialer: names are resolved here and not by the proxy. To keep that, leave the dialer out.
-func (h *Handler) Dialer(next func(context.Context, string) (net.Conn, error)) func(context.Context, string) (net.Conn, error) {
+// what gRPC's own does: TCP with the operating system's keepalive, unix and abstract sockets, and the HTTP CONNECT
+// proxy of the environment (HTTPS_PROXY, NO_PROXY). One thing differs with a proxy, since gRPC gives up its own proxy
+// support for any dialer: names are resolved here and not by the proxy. To keep that, leave the dialer out.
+func (h *Handler) Dialer(
+	next func(context.Context, string) (net.Conn, error),
+) func(context.Context, string) (net.Conn, error) {
 	h.observer.ExpectDials()
 	return func(ctx context.Context, address string) (net.Conn, error) {
-		record := h.observer.Dialing(ctx)
+		record := hooks.StartDial(ctx, h.observer)
 		dial := next
 		if dial == nil {
 			dial = plainDialer{record}.dial
 		}
 		conn, err := dial(ctx, address)
-		record.Done(conn, err)
+		record.End(conn, err)
 		return conn, err
 	}
 }
 
 // plainDialer does as gRPC's own dialer.
-type plainDialer struct{ record hooks.DialRecord }
+type plainDialer struct{ record hooks.Dial }
 
 func (d plainDialer) dial(ctx context.Context, address string) (net.Conn, error) {
 	network, address := parseDialTarget(address)
@@ -72,7 +74,7 @@ func (d plainDialer) netDialer() *net.Dialer {
 	return &net.Dialer{
 		KeepAlive: -1,
 		ControlContext: func(_ context.Context, _, address string, c syscall.RawConn) error {
-			d.record.Tried(address)
+			d.record.Attempt(address)
 			return c.Control(enableKeepalive)
 		},
 	}

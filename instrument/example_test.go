@@ -45,7 +45,7 @@ func ExampleNewHandler() {
 	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter))
 	handler := instrument.NewHandler(instrument.WithTracerProvider(provider))
 	cc, err := grpc.NewClient("dns:///service.example:443",
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStatsHandler(handler))
+		grpc.WithTransportCredentials(insecure.NewCredentials()), handler.DialOption())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func ExampleWrapResolver() {
 func ExampleHandler_Dialer() {
 	handler := instrument.NewHandler()
 	cc, err := grpc.NewClient("dns:///service.example:443", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithStatsHandler(handler), grpc.WithContextDialer(handler.Dialer(nil)))
+		handler.DialOption(), grpc.WithContextDialer(handler.Dialer(nil)))
 	if err != nil {
 		log.Fatal(err)
 	}

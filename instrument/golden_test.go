@@ -67,8 +67,8 @@ func (s *scene) shutdown() {
 	}
 }
 
-// renderSpans draws redial's spans: roots by name, server and start (policies connect in any order), children below their parents. Spans of others are left
-// out but for their names where a wait is below them.
+// renderSpans draws redial's spans: roots by name, server and start (policies connect in any order), children below
+// their parents. Spans of others are left out but for their names where a wait is below them.
 func (s *scene) renderSpans() string {
 	r := spanRenderer{scene: s, children: map[trace.SpanID][]sdktrace.ReadOnlySpan{}, labels: map[trace.SpanID]string{}}
 	if open := len(s.spans.Started()) - len(s.spans.Ended()); open != 0 {

@@ -17,8 +17,8 @@ import (
 	"github.com/redial-dev/redial/instrument"
 )
 
-// memoryPerSubchannel is what docs/performance.md says that a READY subchannel takes at most, its channel's share included;
-// the spans that are open, which belong to the SDK, are not.
+// memoryPerSubchannel is what docs/performance.md says that a READY subchannel takes at most, its channel's share
+// included; the spans that are open, which belong to the SDK, are not.
 const memoryPerSubchannel = 2 << 10
 
 // liveHeap returns the size of what is reachable.
@@ -30,8 +30,8 @@ func liveHeap() float64 {
 	return float64(m.HeapAlloc)
 }
 
-// A subchannel that is READY and quiet takes no more memory than the docs say, and no goroutine; and when its channel is
-// closed nothing holds on to it.
+// A subchannel that is READY and quiet takes no more memory than the docs say, and no goroutine; and when its channel
+// is closed nothing holds on to it.
 func TestMemoryOfSubchannels(t *testing.T) {
 	const rounds = 5
 	for name, open := range map[string]func(*crowd, stats.Handler) []*grpc.ClientConn{
@@ -80,12 +80,12 @@ func TestMemoryOfSubchannels(t *testing.T) {
 				return memory, goroutines
 			}
 			measure(doNothing{}) // To warm up.
-			measure(redial)
+			measure(redial.StatsHandler())
 			without, with := math.Inf(1), math.Inf(1) // Whatever else happens in the process can only add to them.
 			for range rounds {
 				memory, goroutines := measure(doNothing{})
 				without = min(without, memory)
-				memory, goroutinesWith := measure(redial)
+				memory, goroutinesWith := measure(redial.StatsHandler())
 				with = min(with, memory)
 				if goroutinesWith != goroutines {
 					t.Errorf("%d goroutines with redial, %d with a handler that does nothing", goroutinesWith, goroutines)

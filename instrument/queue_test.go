@@ -28,7 +28,7 @@ func TestManySubchannelsAtOnce(t *testing.T) {
 	})))
 	count := &connections{}
 	c := &crowd{t: t, address: s.serve("S1", grpc.StatsHandler(count)).address, n: subchannels}
-	for _, cc := range c.roundRobin(h) {
+	for _, cc := range c.roundRobin(h.StatsHandler()) {
 		s.keep(cc)
 		cc.Connect()
 	}

@@ -148,7 +148,7 @@ func awaitKind[E event.Event](s *scene, n int) {
 func (s *scene) dial(target string, opts ...grpc.DialOption) *grpc.ClientConn {
 	s.t.Helper()
 	return s.dialWith(target, append([]grpc.DialOption{
-		insecureOption, grpc.WithStatsHandler(s.handler),
+		insecureOption, s.handler.DialOption(),
 	}, opts...)...)
 }
 

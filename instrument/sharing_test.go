@@ -55,7 +55,7 @@ func TestTwoHandlers(t *testing.T) {
 	s, other := newScene(t), newScene(t)
 	srv := s.serve("S1")
 	other.name(srv.address, "S1")
-	cc := s.dial(srv.address, grpc.WithStatsHandler(other.handler))
+	cc := s.dial(srv.address, other.handler.DialOption())
 	s.connect(cc)
 	mustCall(t, cc)
 	s.closeAll()

@@ -7,41 +7,53 @@ import (
 	"go.opentelemetry.io/otel"
 )
 
-// otherTarget is what is told of targets that are not told by name.
+// otherTarget stands for the targets that are not shown by name.
 const otherTarget = "other"
 
-// targets decides which targets are told by name. A name is given for good, since its time series stay: whoever dials
-// targets without end has so many of them by name, and the rest as one.
+// targets decides which targets are shown by name. A name is given for good, since its time series stay: of targets
+// without end, so many are shown by name, and the rest as one.
 type targets struct {
-	keep func(target string) bool
-	most int // Zero stands for no limit.
+	keep       func(target string) bool
+	limit      int // Zero stands for none.
+	overflowed func()
 
 	mu    sync.Mutex
 	named map[string]struct{}
 }
 
-func newTargets(c config) *targets {
-	return &targets{keep: c.keepTarget, most: c.maxTargets, named: map[string]struct{}{}}
+// newTargets returns targets without a name yet. overflowed is called for each target that is not shown by name since
+// there are too many.
+func newTargets(c config, overflowed func()) *targets {
+	return &targets{keep: c.keepTarget, limit: c.maxTargets, overflowed: overflowed, named: map[string]struct{}{}}
 }
 
-// name returns what is told of a target, and whether there are too many to tell its name.
-func (t *targets) name(target string) (name string, overflow bool) {
+// name returns what is shown of a target.
+func (t *targets) name(target string) string {
 	if !t.kept(target) {
-		return otherTarget, false
+		return otherTarget
 	}
+	if !t.claim(target) {
+		t.overflowed()
+		return otherTarget
+	}
+	return target
+}
+
+// claim reports whether the target has a name.
+func (t *targets) claim(target string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if _, ok := t.named[target]; ok {
-		return target, false
+		return true
 	}
-	if t.most > 0 && len(t.named) >= t.most {
-		return otherTarget, true
+	if t.limit > 0 && len(t.named) >= t.limit {
+		return false
 	}
 	t.named[target] = struct{}{}
-	return target, false
+	return true
 }
 
-// kept asks the filter. A target on which that panics is not told by name.
+// kept asks the filter. A target on which that panics is not shown by name.
 func (t *targets) kept(target string) (kept bool) {
 	defer func() {
 		if r := recover(); r != nil {

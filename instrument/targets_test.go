@@ -17,8 +17,8 @@ import (
 	"github.com/redial-dev/redial/instrument"
 )
 
-// A process that dials targets without end has as many by name as the limit says, the filtered ones not among them, and the
-// rest is told as one and counted.
+// A process that dials targets without end has as many by name as the limit says, the filtered ones not among them,
+// and the rest is told as one and counted.
 func TestManyTargets(t *testing.T) {
 	const (
 		targets  = 10_000
@@ -33,7 +33,7 @@ func TestManyTargets(t *testing.T) {
 	for range 8 {
 		dialers.Go(func() {
 			for i := range next {
-				cc, err := grpc.NewClient(fmt.Sprint("passthrough:///", i), grpc.WithStatsHandler(s.handler), insecureOption, refuse)
+				cc, err := grpc.NewClient(fmt.Sprint("passthrough:///", i), s.handler.DialOption(), insecureOption, refuse)
 				if err != nil {
 					t.Error(err)
 					continue

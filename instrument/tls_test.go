@@ -152,7 +152,7 @@ func TestCredentials(t *testing.T) {
 		s := newScene(t)
 		seen := make(chan []string, 1)
 		srv := s.serve("S1", good("scene.test"), tokens(seen))
-		cc := s.dialWith(srv.address, grpc.WithStatsHandler(s.handler),
+		cc := s.dialWith(srv.address, s.handler.DialOption(),
 			grpc.WithAuthority("scene.test"), grpc.WithCredentialsBundle(bundle{a.client("scene.test"), token("bundled")}))
 		s.connect(cc)
 		mustCall(t, cc)

@@ -28,7 +28,7 @@ func WrapBalancer(b balancer.Builder) balancer.Builder { return hooks.WrapPolicy
 
 // WrapResolver returns a builder of the same resolver that is observed in channels with a [Handler]. The resolvers of
 // grpc-go (dns, passthrough, unix, and xds where it was imported before this package) need no wrapping. Of a resolver
-// that is not wrapped its answers are told, and not how long they took.
+// that is not wrapped the answers are recorded, and not how long they took.
 //
 //	grpc.WithResolvers(instrument.WrapResolver(myBuilder))
 func WrapResolver(b resolver.Builder) resolver.Builder { return hooks.WrapResolver(b) }

@@ -114,7 +114,7 @@ func playPolicy(ctx context.Context, s *scenario, a *agent.Agent, spans trace.Tr
 		err = errors.Join(err, handler.Shutdown(limited))
 	}()
 	s.cc, err = a.NewClient(s.server.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithStatsHandler(handler),
+		handler.DialOption(),
 		grpc.WithDefaultServiceConfig(fmt.Sprintf(`{"loadBalancingConfig":[{%q:{}}]}`, s.policy)))
 	if err != nil {
 		return fmt.Errorf("make a channel to %s: %w", s.server.address, err)

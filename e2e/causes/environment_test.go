@@ -231,7 +231,7 @@ func (env *environment) dial(target string, opts ...grpc.DialOption) *grpc.Clien
 	env.t.Helper()
 	slow := backoff.Config{BaseDelay: time.Minute, Multiplier: 1, MaxDelay: time.Minute}
 	cc, err := grpc.NewClient(target, append([]grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStatsHandler(env.handler),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), env.handler.DialOption(),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: slow, MinConnectTimeout: 5 * time.Second}),
 	}, opts...)...)
 	if err != nil {

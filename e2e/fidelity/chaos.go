@@ -175,7 +175,7 @@ func (env *environment) newClient() (*client, error) {
 	}
 	var err error
 	c.cc, err = grpc.NewClient(target, grpc.WithTransportCredentials(handshakes[env.random.IntN(len(handshakes))]),
-		grpc.WithStatsHandler(env.handler), grpc.WithResolvers(instrument.WrapResolver(c.resolver)),
+		env.handler.DialOption(), grpc.WithResolvers(instrument.WrapResolver(c.resolver)),
 		grpc.WithDefaultServiceConfig(policies[env.random.IntN(len(policies))]),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: quick, MinConnectTimeout: connectTime}))
 	if err != nil {

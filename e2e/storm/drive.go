@@ -24,7 +24,7 @@ import (
 // the same arguments, and nothing is connected. So there can be as many as the machine's memory holds, and what
 // is measured is redial and nothing else.
 type driven struct {
-	handler  *instrument.Handler
+	handler  handler
 	clock    clock
 	target   string
 	address  string
@@ -38,7 +38,7 @@ type driven struct {
 var disconnections = (*estats.Int64CountHandle)(estats.DescriptorForMetric("grpc.subchannel.disconnections"))
 
 // drive makes a channel of so many driven subchannels, and returns what closes it besides.
-func drive(h *instrument.Handler, c clock, target string, n int) (all []*driven, done func(), err error) {
+func drive(h handler, c clock, target string, n int) (all []*driven, done func(), err error) {
 	cc := &clientConn{recorder: &recorder{handler: h}, target: target}
 	inside := &standIn{}
 	bal := instrument.WrapBalancer(inside).Build(cc, balancer.BuildOptions{DialCreds: insecure.NewCredentials(), Target: parsed(target)})
@@ -161,7 +161,7 @@ func (s *subConn) String() string { return fmt.Sprintf("SubConn(id:%d)", s.id) }
 // recorder is a channel's list of handlers, with the one.
 type recorder struct {
 	estats.UnimplementedMetricsRecorder
-	handler *instrument.Handler
+	handler handler
 }
 
 func (r *recorder) RecordInt64Count(m *estats.Int64CountHandle, n int64, labels ...string) {

@@ -129,8 +129,8 @@ func storm() error {
 	return s.agent.Shutdown(context.Background())
 }
 
-// handler is the agent's, which takes the metrics of driven channels too.
-func (s *stage) handler() *instrument.Handler { return s.agent.StatsHandler().(*instrument.Handler) }
+// handler returns what gRPC calls.
+func (s *stage) handler() handler { return s.agent.StatsHandler().(handler) }
 
 // begin lets it storm until the context is done.
 func (s *stage) begin(ctx context.Context) (wait func(), err error) {
@@ -223,7 +223,7 @@ func memory() error {
 		before, clock := liveHeap(), newClock(hooks...)
 		var all []*driven
 		for n := range channels {
-			more, _, err := drive(h, clock, fmt.Sprint("driven:///", n), perChannel)
+			more, _, err := drive(h.StatsHandler().(handler), clock, fmt.Sprint("driven:///", n), perChannel)
 			if err != nil {
 				return err
 			}

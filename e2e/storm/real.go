@@ -14,17 +14,22 @@ import (
 	"google.golang.org/grpc/stats"
 
 	"github.com/redial-dev/redial/deploy/demo/echo"
-	"github.com/redial-dev/redial/instrument"
 )
+
+// handler is what gRPC calls: a stats.Handler that takes gRPC's metrics too.
+type handler interface {
+	stats.Handler
+	estats.MetricsRecorder
+}
 
 // timed is a handler whose hooks are timed where gRPC calls them by the handler.
 type timed struct {
-	*instrument.Handler
+	handler
 	clock clock
 }
 
 func (t *timed) TagConn(ctx context.Context, info *stats.ConnTagInfo) (tagged context.Context) {
-	t.clock.time("real: connection tagged", func() { tagged = t.Handler.TagConn(ctx, info) })
+	t.clock.time("real: connection tagged", func() { tagged = t.handler.TagConn(ctx, info) })
 	return tagged
 }
 
@@ -33,15 +38,15 @@ func (t *timed) HandleConn(ctx context.Context, s stats.ConnStats) {
 	if _, ok := s.(*stats.ConnBegin); ok {
 		kind = "real: connection begins"
 	}
-	t.clock.time(kind, func() { t.Handler.HandleConn(ctx, s) })
+	t.clock.time(kind, func() { t.handler.HandleConn(ctx, s) })
 }
 
 func (t *timed) RecordInt64Count(m *estats.Int64CountHandle, n int64, labels ...string) {
 	if m != disconnections {
-		t.Handler.RecordInt64Count(m, n, labels...)
+		t.handler.RecordInt64Count(m, n, labels...)
 		return
 	}
-	t.clock.time("real: loss", func() { t.Handler.RecordInt64Count(m, n, labels...) })
+	t.clock.time("real: loss", func() { t.handler.RecordInt64Count(m, n, labels...) })
 }
 
 // again is the backoff of real channels.

@@ -1,52 +1,57 @@
 package hooks
 
 import (
-	"errors"
 	"sync/atomic"
 
 	"google.golang.org/grpc/balancer"
-	"google.golang.org/grpc/status"
+
+	"github.com/redial-dev/redial/instrument/internal/hooks/guard"
+	"github.com/redial-dev/redial/instrument/internal/hooks/record"
 )
 
-// picker counts the RPCs on each transport, and tells of those that get none. A pick that succeeds allocates nothing,
+// picker counts the RPCs on each transport, and records those that get none. A pick that succeeds allocates nothing,
 // unless the policy itself wants to know when the RPC is done.
 type picker struct {
 	balancer.Picker
-	policy *policy
-	// first is the subchannel picked first: pick_first picks no other. It is set once, lest RPCs of other subchannels, where
-	// a policy picks among several, contend for it.
-	first atomic.Pointer[subConn]
+	policy *record.Policy
+	// first is the subchannel picked first: pick_first picks no other. It is set once, so that RPCs of other subchannels,
+	// where a policy picks among several, do not contend for it.
+	first atomic.Pointer[record.Subchannel]
 }
 
 // Pick implements [balancer.Picker].
 func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	result, err := p.Picker.Pick(info)
 	if err != nil {
-		if !p.policy.observer.closed.Load() {
-			p.policy.noPick(info, err)
-		}
+		p.policy.Guard().Run(func() { p.policy.NotPicked(info, err) })
 		return result, err
 	}
-	f := p.flight(result.SubConn)
-	if f == nil {
-		return result, nil
-	}
-	f.inFlight.Add(1)
-	if done := result.Done; done != nil {
-		result.Done = func(info balancer.DoneInfo) {
-			f.done(info)
-			done(info)
-		}
-	} else {
-		result.Done = f.done
-	}
+	result.Done = guard.Value(p.policy.Guard(), result.Done, func() func(balancer.DoneInfo) {
+		return p.picked(result.SubConn, result.Done)
+	})
 	return result, nil
 }
 
-func (p *picker) flight(sc balancer.SubConn) *flight {
+// picked records an RPC on the SubConn's transport, and returns what gRPC must call when the RPC is done.
+func (p *picker) picked(sc balancer.SubConn, done func(balancer.DoneInfo)) func(balancer.DoneInfo) {
+	t := p.transport(sc)
+	if t == nil {
+		return done
+	}
+	observed := t.RPCStarted()
+	if done == nil {
+		return observed
+	}
+	return func(info balancer.DoneInfo) {
+		observed(info)
+		done(info)
+	}
+}
+
+func (p *picker) transport(sc balancer.SubConn) *record.Transport {
 	s := p.first.Load()
-	if s == nil || s.sc != sc {
-		found := p.policy.find(sc)
+	if s == nil || s.SubConn() != sc {
+		found := p.policy.Observer().Subchannel(sc)
 		if found == nil {
 			return nil
 		}
@@ -55,17 +60,5 @@ func (p *picker) flight(sc balancer.SubConn) *flight {
 		}
 		s = found
 	}
-	return s.flight.Load()
-}
-
-// noPick tells what becomes of an RPC that the picker has no transport for.
-func (p *policy) noPick(info balancer.PickInfo, err error) {
-	defer p.observer.recovered()
-	if errors.Is(err, balancer.ErrNoSubConnAvailable) {
-		p.observer.waits.queued(p, info)
-		return
-	}
-	if _, dropped := status.FromError(err); !dropped { // The policy's own refusals are no lack of a transport.
-		p.observer.waits.failed(p, info, err)
-	}
+	return s.Transport()
 }

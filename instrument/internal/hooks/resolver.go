@@ -3,12 +3,10 @@ package hooks
 //lint:file-ignore SA1019 A wrapper passes on all that gRPC still uses, what it deprecated too.
 
 import (
-	"sync"
-	"time"
-
 	"google.golang.org/grpc/resolver"
 
-	"github.com/redial-dev/redial/instrument/internal/lifecycle"
+	"github.com/redial-dev/redial/instrument/internal/hooks/guard"
+	"github.com/redial-dev/redial/instrument/internal/hooks/record"
 )
 
 // WrapResolver returns a builder whose resolvers are observed in the channels that have an observer.
@@ -26,121 +24,85 @@ func WrapResolver(inner resolver.Builder) resolver.Builder {
 
 type resolverBuilder struct{ resolver.Builder }
 
-func (b *resolverBuilder) Build(target resolver.Target, cc resolver.ClientConn, opts resolver.BuildOptions) (resolver.Resolver, error) {
-	var wrapped []*resolverConn
-	for _, o := range observing(opts.MetricsRecorder) {
-		r := &resolverConn{ClientConn: cc, channel: o.channel(opts.MetricsRecorder, target.String())}
-		r.open()
-		wrapped = append(wrapped, r)
-		cc = r
+// Build implements [resolver.Builder].
+func (b *resolverBuilder) Build(
+	target resolver.Target, cc resolver.ClientConn, opts resolver.BuildOptions,
+) (resolver.Resolver, error) {
+	var observed []observation
+	for _, o := range record.ObserversOf(opts.MetricsRecorder) {
+		r := guard.Value(o.Guard(), nil, func() *record.Resolver {
+			return o.Channel(opts.MetricsRecorder, target.String()).OpenResolver()
+		})
+		if r != nil {
+			observed = append(observed, observation{o.Guard(), r})
+			cc = &resolverConn{cc, observation{o.Guard(), r}}
+		}
 	}
 	res, err := b.Builder.Build(target, cc, opts)
-	for _, r := range wrapped {
+	for _, r := range observed {
 		if err != nil {
-			r.close()
+			r.guard.Run(r.record.Close)
 			continue
 		}
-		res = &observedResolver{Resolver: res, conn: r}
+		res = &observedResolver{res, r}
 	}
 	return res, err
 }
 
+// observation is the record of a resolver, and what the hooks of its observer run in.
+type observation struct {
+	guard  *guard.Guard
+	record *record.Resolver
+}
+
+func (o observation) answered(s resolver.State, err error) {
+	o.guard.Run(func() { o.record.Answered(s, err) })
+}
+
+func (o observation) taken() { o.guard.Run(o.record.Taken) }
+
 // resolverConn stands between a resolver and its channel.
 type resolverConn struct {
 	resolver.ClientConn
-	channel *channel
-	life    *lifecycle.Resolver
-	closing sync.Once
-}
-
-func (r *resolverConn) open() {
-	r.channel.do(func(at time.Time) {
-		r.life = r.channel.life.OpenResolver()
-		r.life.Asked(at)
-		r.channel.resolvers++
-	})
+	observation
 }
 
 // UpdateState implements [resolver.ClientConn].
-func (r *resolverConn) UpdateState(s resolver.State) error {
-	addresses := addressesOf(s)
-	r.answered(func(at time.Time) { r.life.Answered(at, addresses, nil) })
-	err := r.ClientConn.UpdateState(s)
-	r.channel.do(func(time.Time) { r.channel.release() })
+func (c *resolverConn) UpdateState(s resolver.State) error {
+	c.answered(s, nil)
+	err := c.ClientConn.UpdateState(s)
+	c.taken()
 	return err
 }
 
 // ReportError implements [resolver.ClientConn].
-func (r *resolverConn) ReportError(err error) {
-	r.answered(func(at time.Time) { r.life.Answered(at, nil, err) })
-	r.ClientConn.ReportError(err)
-	r.channel.do(func(time.Time) { r.channel.release() })
+func (c *resolverConn) ReportError(err error) {
+	c.answered(resolver.State{}, err)
+	c.ClientConn.ReportError(err)
+	c.taken()
 }
 
 // NewAddress implements [resolver.ClientConn].
-func (r *resolverConn) NewAddress(addrs []resolver.Address) {
-	addresses := addressesOf(resolver.State{Addresses: addrs})
-	r.answered(func(at time.Time) { r.life.Answered(at, addresses, nil) })
-	r.ClientConn.NewAddress(addrs)
-	r.channel.do(func(time.Time) { r.channel.release() })
+func (c *resolverConn) NewAddress(addrs []resolver.Address) {
+	c.answered(resolver.State{Addresses: addrs}, nil)
+	c.ClientConn.NewAddress(addrs)
+	c.taken()
 }
 
-// answered tells an answer once the channel is known by its id, which is while the answer is being handed on.
-func (r *resolverConn) answered(input func(at time.Time)) {
-	if r.life != nil {
-		r.channel.hold(input)
-	}
-}
-
-func (r *resolverConn) close() {
-	r.closing.Do(func() {
-		r.channel.do(func(at time.Time) {
-			r.channel.release()
-			r.life.Close(at)
-			r.channel.resolvers--
-		})
-		r.channel.observer.forgetIfFinished(r.channel)
-	})
-}
-
+// observedResolver is a resolver whose questions and end are seen.
 type observedResolver struct {
 	resolver.Resolver
-	conn *resolverConn
+	observation
 }
 
 // ResolveNow implements [resolver.Resolver].
 func (r *observedResolver) ResolveNow(opts resolver.ResolveNowOptions) {
-	r.conn.channel.do(func(at time.Time) { r.conn.life.Asked(at) })
+	r.guard.Run(r.record.Asked)
 	r.Resolver.ResolveNow(opts)
 }
 
 // Close implements [resolver.Resolver].
 func (r *observedResolver) Close() {
 	r.Resolver.Close()
-	r.conn.close()
-}
-
-// unwrappedAnswer tells of an answer that only the balancers saw. An error reaches all of them: one speaks.
-func (p *policy) unwrappedAnswer(s resolver.State, err error) {
-	ch := p.channel
-	ch.do(func(at time.Time) {
-		if ch.resolvers == 0 && ch.policies[0] == p {
-			ch.life.OpenResolver().Answered(at, addressesOf(s), err)
-		}
-	})
-}
-
-func addressesOf(s resolver.State) (all []string) {
-	for _, e := range s.Endpoints {
-		for _, a := range e.Addresses {
-			all = append(all, a.Addr)
-		}
-	}
-	if len(s.Endpoints) > 0 {
-		return all
-	}
-	for _, a := range s.Addresses {
-		all = append(all, a.Addr)
-	}
-	return all
+	r.guard.Run(r.record.Close)
 }

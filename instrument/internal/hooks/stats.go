@@ -2,150 +2,106 @@ package hooks
 
 import (
 	"context"
-	"net"
-	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
+	estats "google.golang.org/grpc/experimental/stats"
 	"google.golang.org/grpc/stats"
-	"google.golang.org/grpc/status"
 
-	"github.com/redial-dev/redial/instrument/event"
-	"github.com/redial-dev/redial/instrument/internal/failure"
+	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
+	"github.com/redial-dev/redial/instrument/internal/hooks/guard"
+	"github.com/redial-dev/redial/instrument/internal/hooks/record"
 )
 
-type connKey struct{ observer *Observer }
-
-// TagConn finds out whose the connection is.
-func (o *Observer) TagConn(ctx context.Context, info *stats.ConnTagInfo) context.Context {
-	if o.closed.Load() {
-		return ctx
-	}
-	defer o.recovered()
-	owner, raw := o.conns.take(info.LocalAddr)
-	return context.WithValue(ctx, connKey{o}, &flight{owner: owner, local: info.LocalAddr, probe: probeOf(raw)})
+// GRPCMetrics takes what gRPC measures itself.
+type GRPCMetrics interface {
+	Count(d *estats.MetricDescriptor, incr int64, labels []string)
+	UpDown(d *estats.MetricDescriptor, incr int64, labels []string)
 }
 
-// HandleConn tells of a connection's begin and end.
-func (o *Observer) HandleConn(ctx context.Context, s stats.ConnStats) {
-	if !s.IsClient() || o.closed.Load() {
-		return
-	}
-	defer o.recovered()
-	f, ok := ctx.Value(connKey{o}).(*flight)
-	if !ok {
-		return
-	}
-	switch s.(type) {
-	case *stats.ConnBegin:
-		if f.owner == nil {
-			o.cfg.Unattributed()
-			return
-		}
-		f.begin()
-	case *stats.ConnEnd:
-		f.end()
-	}
+// Handler is what gRPC reports connections, RPCs and its own metrics to.
+type Handler struct {
+	estats.UnimplementedMetricsRecorder
+	observer *record.Observer
+	grpc     GRPCMetrics // Nil where gRPC's own metrics are not passed on.
 }
 
-// TagRPC marks a wait-for-ready RPC where that will make a difference. It adds nothing to others.
-func (o *Observer) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
-	if !info.FailFast && o.failing.Load() > 0 {
-		return context.WithValue(ctx, patientKey{}, true)
-	}
-	return ctx
+var (
+	_ stats.Handler          = (*Handler)(nil)
+	_ estats.MetricsRecorder = (*Handler)(nil)
+)
+
+// NewHandler returns the handler of an observer. metrics may be nil.
+func NewHandler(o *record.Observer, metrics GRPCMetrics) *Handler {
+	return &Handler{observer: o, grpc: metrics}
 }
 
-// HandleRPC tells of the end of RPCs and of their waits.
-func (o *Observer) HandleRPC(ctx context.Context, s stats.RPCStats) {
-	switch s := s.(type) {
-	case *stats.DelayedPickComplete:
-		if o.waits.n.Load() > 0 {
-			o.picked(ctx)
-		}
-	case *stats.End:
-		if s.Client && s.Error != nil { // One that waited and ended well was told of by DelayedPickComplete.
-			o.ended(ctx, s.Error)
-		}
-	}
-}
+// connKey is the key of a connection's transport in its context.
+type connKey struct{ observer *record.Observer }
 
-func (o *Observer) picked(ctx context.Context) {
-	defer o.recovered()
-	o.waits.picked(ctx)
-}
-
-func (o *Observer) ended(ctx context.Context, err error) {
-	if o.closed.Load() {
-		return
-	}
-	defer o.recovered()
-	o.waits.ended(ctx, err)
-	if status.Code(err) != codes.Unavailable || !failure.IsTransportError(status.Convert(err).Message()) {
-		return
-	}
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return
-	}
-	if f := o.flights.aboard(p.LocalAddr); f != nil {
-		var (
-			id    event.ID
-			cause event.Cause
-			lost  bool
-		)
-		f.channel.do(func(time.Time) { id, cause, lost = f.life.Lost() })
-		if lost {
-			o.cfg.Killed(ctx, id, cause)
-		}
-	}
-}
-
-// Disconnected tells that gRPC lost a transport, in gRPC's own word. It is called by the goroutine that tells so, while
-// the socket is still open.
-func (o *Observer) Disconnected(word string) {
-	if o.closed.Load() || word == failure.SubchannelShutdown { // The end of a policy or subchannel tells that, and of whom.
-		return
-	}
-	defer o.recovered()
-	if f := o.flights.connected(goroutines()); f != nil { // It is none if a health check failed.
-		f.lose(word)
-	}
-}
-
-// ExpectDials makes the channels that connect from now on tell [Observer.Dialing] of their subchannels.
-func (o *Observer) ExpectDials() { o.dialing.Store(true) }
-
-// DialRecord tells of one call of a dialer.
-type DialRecord struct{ subConn *subConn }
-
-// Dialing returns the record of a dial whose context came from gRPC. The record of others records nothing.
-func (o *Observer) Dialing(ctx context.Context) DialRecord {
-	defer o.recovered()
-	s, _ := handshakeInfo(ctx).Value(addressKey{o}).(*subConn)
-	d := DialRecord{s}
-	d.do(func(at time.Time) { s.life.DialStart(at) })
-	return d
-}
-
-// Tried tells that the dialer tries an address.
-func (d DialRecord) Tried(address string) {
-	d.do(func(at time.Time) { d.subConn.life.DialAttempt(at, address) })
-}
-
-// Done tells what the dialer answered.
-func (d DialRecord) Done(c net.Conn, err error) {
-	d.do(func(at time.Time) {
-		var ends event.Conn
-		if c != nil {
-			ends = describe(c)
-		}
-		d.subConn.life.DialEnd(at, ends, err)
+// TagConn implements [stats.Handler].
+func (h *Handler) TagConn(ctx context.Context, info *stats.ConnTagInfo) context.Context {
+	return guard.Value(h.observer.Guard(), ctx, func() context.Context {
+		return context.WithValue(ctx, connKey{h.observer}, h.observer.NewTransport(info.LocalAddr))
 	})
 }
 
-func (d DialRecord) do(input func(at time.Time)) {
-	if d.subConn != nil {
-		d.subConn.do(input)
+// HandleConn implements [stats.Handler].
+func (h *Handler) HandleConn(ctx context.Context, s stats.ConnStats) {
+	if !s.IsClient() {
+		return
 	}
+	h.observer.Guard().Run(func() {
+		t, ok := ctx.Value(connKey{h.observer}).(*record.Transport)
+		if !ok {
+			return
+		}
+		switch s.(type) {
+		case *stats.ConnBegin:
+			h.observer.Begin(t)
+		case *stats.ConnEnd:
+			t.End()
+		}
+	})
+}
+
+// TagRPC implements [stats.Handler].
+func (h *Handler) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
+	return h.observer.MarkWaitForReady(ctx, info.FailFast)
+}
+
+// HandleRPC implements [stats.Handler].
+func (h *Handler) HandleRPC(ctx context.Context, s stats.RPCStats) {
+	switch s := s.(type) {
+	case *stats.DelayedPickComplete:
+		if h.observer.PicksPending() {
+			h.observer.Guard().Run(func() { h.observer.Picked(ctx) })
+		}
+	case *stats.End:
+		if s.Client && s.Error != nil { // One that waited and ended well was reported by DelayedPickComplete.
+			h.observer.Guard().Run(func() { h.observer.RPCFailed(ctx, s.Error) })
+		}
+	}
+}
+
+// RecordInt64Count implements [estats.MetricsRecorder].
+func (h *Handler) RecordInt64Count(metric *estats.Int64CountHandle, incr int64, labels ...string) {
+	h.observer.Guard().Run(func() {
+		if h.observer.Discovered(metric, labels) {
+			return
+		}
+		d := metric.Descriptor()
+		if why, lost := grpcinternals.DisconnectError(d, labels); lost {
+			h.observer.Lost(why)
+		}
+		if h.grpc != nil {
+			h.grpc.Count(d, incr, labels)
+		}
+	})
+}
+
+// RecordInt64UpDownCount implements [estats.MetricsRecorder].
+func (h *Handler) RecordInt64UpDownCount(metric *estats.Int64UpDownCountHandle, incr int64, labels ...string) {
+	if h.grpc == nil {
+		return
+	}
+	h.observer.Guard().Run(func() { h.grpc.UpDown(metric.Descriptor(), incr, labels) })
 }

@@ -21,6 +21,7 @@ type gauges struct {
 
 	connectAge, resolveAge, resolved, notAfter metric.Float64ObservableGauge
 
+	meter        metric.Meter
 	registration metric.Registration
 
 	mu      sync.Mutex
@@ -36,8 +37,9 @@ type seen struct {
 // states are those in which a channel or subchannel is there.
 var states = []event.State{event.StateIdle, event.StateConnecting, event.StateReady, event.StateTransientFailure}
 
-func (m *maker) gauges(count func() sample.ByTarget) *gauges {
-	g := &gauges{
+func (m *maker) gauges() *gauges {
+	return &gauges{
+		meter:   m.meter,
 		targets: map[string]*seen{},
 
 		channels:    m.upDown(signal.Channels, "{channel}", "Channels by connectivity state."),
@@ -52,13 +54,15 @@ func (m *maker) gauges(count func() sample.ByTarget) *gauges {
 		notAfter: m.floatGauge(signal.TLSServerNotAfter,
 			"When the first of the server certificates of READY transports expires, in Unix time."),
 	}
-	var err error
-	g.registration, err = m.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+}
+
+// open makes the gauges show at each collection what is counted then.
+func (g *gauges) open(count func() sample.ByTarget) (err error) {
+	g.registration, err = g.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		g.observe(o, count())
 		return nil
 	}, g.channels, g.subchannels, g.waiting, g.disconnected, g.connectAge, g.resolveAge, g.resolved, g.notAfter)
-	m.note(err)
-	return g
+	return err
 }
 
 func (g *gauges) observe(o metric.Observer, now sample.ByTarget) {

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -19,8 +20,8 @@ import (
 func TestGauges(t *testing.T) {
 	reader := sdkmetric.NewManualReader()
 	now := sample.ByTarget{}
-	s, err := New(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("gauges"), func() sample.ByTarget { return now })
-	if err != nil {
+	s, err := New(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("gauges"))
+	if err = errors.Join(err, s.Observe(func() sample.ByTarget { return now })); err != nil {
 		t.Fatal(err)
 	}
 	s.ChannelOpened("a")

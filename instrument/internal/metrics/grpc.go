@@ -17,14 +17,14 @@ import (
 type GRPC struct {
 	counts  map[string]metric.Int64Counter
 	upDowns map[string]metric.Int64UpDownCounter
-	target  func(string) (name string, overflow bool)
+	target  func(string) string
 
 	attributes sync.Map // Of grpcSeries to metric.AddOption.
 	made       atomic.Int64
 }
 
 // NewGRPC makes the instruments that gRPC registered. The label grpc.target passes through target.
-func NewGRPC(meter metric.Meter, target func(string) (name string, overflow bool)) (*GRPC, error) {
+func NewGRPC(meter metric.Meter, target func(string) string) (*GRPC, error) {
 	g := &GRPC{counts: map[string]metric.Int64Counter{}, upDowns: map[string]metric.Int64UpDownCounter{}, target: target}
 	m := maker{meter: meter}
 	for _, name := range signal.GRPC {
@@ -77,7 +77,7 @@ func (g *GRPC) with(d *estats.MetricDescriptor, labels []string) metric.AddOptio
 		of.values[i] = labels[i]
 		switch g.key(d, i) {
 		case string(signal.Target):
-			of.values[i], _ = g.target(labels[i])
+			of.values[i] = g.target(labels[i])
 		case string(signal.DisconnectError):
 			of.values[i] = failure.KnownDisconnectError(labels[i])
 		}

@@ -29,9 +29,9 @@ type Sink struct {
 	bySink     sync.Map                            // The attributes of what sinks lost, by the sink's name.
 }
 
-// New makes the instruments. At each collection it calls count. The instruments that could not be made do nothing, and
+// New makes the instruments. Those that could not be made do nothing, and
 // are named by the error.
-func New(meter metric.Meter, count func() sample.ByTarget) (*Sink, error) {
+func New(meter metric.Meter) (*Sink, error) {
 	m := maker{meter: meter}
 	s := &Sink{
 		attributes: map[series]metric.MeasurementOption{},
@@ -58,9 +58,12 @@ func New(meter metric.Meter, count func() sample.ByTarget) (*Sink, error) {
 			"Root spans that were left out since their target has too many."),
 		addresses: m.gauge(signal.ResolveAddresses, "{address}", "Addresses in the newest answer of the name resolver."),
 	}
-	s.gauges = m.gauges(count)
+	s.gauges = m.gauges()
 	return s, errors.Join(m.errs...)
 }
+
+// Observe makes the gauges show what there is at each collection, until [Sink.Close].
+func (s *Sink) Observe(count func() sample.ByTarget) error { return s.gauges.open(count) }
 
 // Close stops the observation of gauges.
 func (s *Sink) Close() error { return s.gauges.close() }

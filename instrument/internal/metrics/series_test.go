@@ -88,8 +88,8 @@ func everyCount() sample.ByTarget {
 // A target has no more series than docs/signals.md says, whatever happens to it.
 func TestSeriesOfATarget(t *testing.T) {
 	reader := sdkmetric.NewManualReader()
-	s, err := New(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("series"), everyCount)
-	if err != nil {
+	s, err := New(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)).Meter("series"))
+	if err = errors.Join(err, s.Observe(everyCount)); err != nil {
 		t.Fatal(err)
 	}
 	s.ChannelOpened(head.Target)

@@ -1,4 +1,4 @@
-package hooks
+package grpcinternals
 
 import (
 	"bytes"
@@ -7,16 +7,17 @@ import (
 	"sync"
 )
 
-// traces are buffers for stack traces. Those of the places where gRPC tells of a connection take 2 to 3 KiB.
+// traces are buffers for stack traces. Those of the places where gRPC reports a connection take 2 to 3 KiB.
 var traces = sync.Pool{New: func() any { return new([16 << 10]byte) }}
 
-// goroutines returns the number of the goroutine that runs, and of the one that connected the transport that it serves,
-// or zero if it serves none. gRPC tells of a loss without telling whose it is, but it does so in the transport's reader or
-// keepalive, which were started by the goroutine that connected: the one that told of the connection's begin.
+// Goroutines returns the number of the goroutine that runs, and of the one that connected the transport that it serves,
+// or zero if it serves none.
 //
-// Go tells the numbers nowhere but in a stack trace; they are never used twice. It takes some 10 µs, and is asked for
-// only when a connection begins and when it is lost.
-func goroutines() (own, connector uint64) {
+// gRPC reports a loss without naming the transport, but it does so in the transport's reader or keepalive, which were
+// started by the goroutine that connected: the one that reported the connection's begin. Go shows the numbers in
+// stack traces alone; no number is used twice. A trace takes some 10 µs, and is made only when a connection begins
+// and when it is lost.
+func Goroutines() (own, connector uint64) {
 	buffer := traces.Get().(*[16 << 10]byte)
 	defer traces.Put(buffer)
 	trace := buffer[:runtime.Stack(buffer[:], false)]

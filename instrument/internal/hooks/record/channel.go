@@ -1,0 +1,119 @@
+package record
+
+import (
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/connectivity"
+
+	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
+	"github.com/redial-dev/redial/instrument/internal/lifecycle"
+)
+
+// Channel is the record of one ClientConn.
+type Channel struct {
+	observer *Observer
+	key      any
+
+	mu       sync.Mutex // Guards what follows, and with it the order of times.
+	machine  *lifecycle.Channel
+	channelz grpcinternals.Channelz
+	// deferred are the inputs that wait for the channel's id, which gRPC gives to balancers alone.
+	deferred  []func()
+	policies  []*Policy // Oldest first.
+	resolvers int
+	shutdown  bool
+}
+
+// withLock runs an input on the channel's machine. What it reports of the channel's own state comes first: it is older.
+func (c *Channel) withLock(input func(at time.Time)) {
+	c.observer.guard.Run(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		at := time.Now()
+		c.poll(at)
+		input(at)
+	})
+}
+
+// poll reads the channel's own state, for which there is no callback.
+func (c *Channel) poll(at time.Time) {
+	state, known := c.channelz.State()
+	if !known {
+		return
+	}
+	c.machine.SetState(at, stateOf(state))
+	c.shutdown = state == connectivity.Shutdown
+}
+
+// identify reads the channel's id, and runs the inputs that waited for it.
+func (c *Channel) identify(channelzParent any) {
+	c.withLock(func(at time.Time) {
+		if c.channelz.ID == 0 {
+			c.channelz = grpcinternals.ReadChannelz(channelzParent)
+			c.machine.Identify(c.channelz.ID)
+			c.poll(at)
+		}
+		c.runDeferred()
+	})
+}
+
+// whenIdentified runs an input of a resolver once the channel's id is known.
+func (c *Channel) whenIdentified(input func(at time.Time)) {
+	c.withLock(func(at time.Time) {
+		if c.channelz.ID != 0 {
+			input(at)
+			return
+		}
+		c.deferred = append(c.deferred, func() { input(at) })
+	})
+}
+
+func (c *Channel) runDeferred() {
+	for _, input := range c.deferred {
+		input()
+	}
+	c.deferred = nil
+}
+
+func (c *Channel) finished() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.shutdown && c.resolvers == 0 && c.machine.Done()
+}
+
+func (c *Channel) interrupt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.runDeferred()
+	c.machine.Interrupt(time.Now())
+}
+
+// closePolicy ends a policy for the reason that the channel's state gives.
+func (c *Channel) closePolicy(at time.Time, p *lifecycle.Policy) {
+	switch state, known := c.channelz.State(); {
+	case known && state == connectivity.Shutdown:
+		p.Close(at, event.CauseChannelClosed)
+	case known && state == connectivity.Idle:
+		p.Close(at, event.CauseIdleTimeout)
+	default:
+		p.CloseRemoved(at)
+	}
+}
+
+// stateOf names a connectivity state.
+func stateOf(s connectivity.State) event.State {
+	switch s {
+	case connectivity.Idle:
+		return event.StateIdle
+	case connectivity.Connecting:
+		return event.StateConnecting
+	case connectivity.Ready:
+		return event.StateReady
+	case connectivity.TransientFailure:
+		return event.StateTransientFailure
+	default:
+		return event.StateShutdown
+	}
+}

@@ -1,0 +1,204 @@
+// Package record keeps what redial knows of each channel that it observes: its policies, subchannels, transports,
+// name resolvers and pending picks. A record turns what the wrappers of package hooks see into inputs of the
+// channel's lifecycle machine. It knows nothing of the wrappers.
+package record
+
+import (
+	"cmp"
+	"context"
+	"reflect"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	estats "google.golang.org/grpc/experimental/stats"
+
+	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/hooks/guard"
+	"github.com/redial-dev/redial/instrument/internal/hooks/table"
+	"github.com/redial-dev/redial/instrument/internal/lifecycle"
+	"github.com/redial-dev/redial/instrument/internal/sample"
+	"github.com/redial-dev/redial/instrument/snapshot"
+)
+
+// Events takes what is found out. Its methods are called from any goroutine, under locks of gRPC: they must not block.
+type Events interface {
+	// Emit takes an event. Those of one channel come in order.
+	Emit(event.Event)
+	// Sampled takes what the socket of a transport did since its last sample.
+	Sampled(sample.TCP)
+	// Unattributed takes a connection that belongs to no subchannel known.
+	Unattributed()
+	// PickOverflowed takes an RPC that is not followed since too many wait already.
+	PickOverflowed()
+}
+
+// Notes takes what is noted on an RPC's own span, while that is open.
+type Notes interface {
+	// Refused takes an RPC that fails for want of a READY subchannel.
+	Refused(event.RPCRefused)
+	// Killed takes an RPC that died with its transport.
+	Killed(ctx context.Context, transport event.ID, cause event.Cause)
+}
+
+// Config says how an [Observer] observes, and where its findings go.
+type Config struct {
+	// Target maps the canonical target of a new channel to the one that is shown.
+	Target func(canonical string) string
+	// Backoff returns the shortest wait that gRPC's backoff takes after so many failures in a row.
+	Backoff func(failures int) time.Duration
+	// SampleEvery is how often the socket of each transport is sampled. Zero turns that off.
+	SampleEvery time.Duration
+	Events      Events
+	Notes       Notes
+	// Fault takes redial's own errors.
+	Fault func(error)
+}
+
+// Observer observes all the channels that were given one handler.
+type Observer struct {
+	cfg      Config
+	guard    *guard.Guard
+	machines lifecycle.Config
+
+	mu       sync.Mutex
+	channels map[any]*Channel // By the channel's metrics recorder, which its balancers and resolvers share.
+	sweepAt  int
+
+	subchannels sync.Map // balancer.SubConn -> *Subchannel
+	connections table.Connections[*Subchannel]
+	transports  table.Transports[*Transport]
+	picks       table.Picks[pendingPick]
+	delayed     *table.Delayed
+	sampler     sampler
+	// failing counts the policies in TRANSIENT_FAILURE: only there a wait-for-ready RPC differs from others.
+	failing atomic.Int64
+	// dialing: a dialer that reports each address is in use. It finds its subchannel among the attributes of the address.
+	dialing atomic.Bool
+}
+
+// firstSweep is the number of channels from which on those that were closed while idle are looked for.
+const firstSweep = 64
+
+// ids are unique in the process, so that events of several handlers can be distinguished.
+var ids atomic.Uint64
+
+// New returns an observer of no channel yet.
+func New(cfg Config) *Observer {
+	o := &Observer{
+		cfg: cfg, guard: guard.New(cfg.Fault), channels: map[any]*Channel{}, sweepAt: firstSweep,
+		machines: lifecycle.Config{
+			NextID: func() event.ID { return event.ID(ids.Add(1)) }, Emit: cfg.Events.Emit, Backoff: cfg.Backoff,
+			// Under the channel's lock, which the handler of errors may want.
+			Fault: func(err error) { go cfg.Fault(err) },
+		},
+	}
+	o.delayed = table.NewDelayed(lifecycle.Grace, o.guard.Run)
+	o.sampler = sampler{interval: cfg.SampleEvery, guard: o.guard, sampled: cfg.Events.Sampled}
+	return o
+}
+
+// Guard returns what every hook runs in. It is closed with the observer.
+func (o *Observer) Guard() *guard.Guard { return o.guard }
+
+// Channel returns the record of the channel with this recorder and canonical target.
+func (o *Observer) Channel(recorder estats.MetricsRecorder, target string) *Channel {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var key any = recorder
+	if !reflect.TypeOf(recorder).Comparable() {
+		key = target
+	}
+	if c, ok := o.channels[key]; ok {
+		return c
+	}
+	o.sweep()
+	c := &Channel{observer: o, key: key, machine: lifecycle.NewChannel(&o.machines, o.cfg.Target(target))}
+	o.channels[key] = c
+	return c
+}
+
+// sweep forgets channels that were closed while they were idle, which no callback reports. Its cost is spread over the
+// channels that are made.
+func (o *Observer) sweep() {
+	if len(o.channels) < o.sweepAt {
+		return
+	}
+	for _, c := range o.channels {
+		c.withLock(func(time.Time) {})
+		if c.finished() {
+			delete(o.channels, c.key)
+		}
+	}
+	o.sweepAt = 2*len(o.channels) + firstSweep
+}
+
+// Snapshot describes the channels that are open, by their ids.
+func (o *Observer) Snapshot() []snapshot.Channel {
+	channels := []snapshot.Channel{}
+	for _, c := range o.all() {
+		c.withLock(func(time.Time) {
+			if !c.shutdown {
+				channels = append(channels, c.machine.Snapshot())
+			}
+		})
+	}
+	slices.SortFunc(channels, func(a, b snapshot.Channel) int { return cmp.Compare(a.ID, b.ID) })
+	return channels
+}
+
+// Counts counts what there is now. The state of every channel is looked at, and reported even if nothing else happens
+// to the channel.
+func (o *Observer) Counts() sample.ByTarget {
+	now := sample.ByTarget{}
+	for _, c := range o.all() {
+		c.withLock(func(at time.Time) { c.machine.Count(at, now.Of(c.machine.Target())) })
+		o.forgetIfFinished(c)
+	}
+	return now
+}
+
+func (o *Observer) all() []*Channel {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := make([]*Channel, 0, len(o.channels))
+	for _, c := range o.channels {
+		all = append(all, c)
+	}
+	return all
+}
+
+func (o *Observer) forgetIfFinished(c *Channel) {
+	if !c.finished() {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.channels, c.key)
+}
+
+// Close ends all that is open, as interrupted. The observer does nothing from then on.
+func (o *Observer) Close() {
+	if !o.guard.Close() {
+		return
+	}
+	last := guard.New(o.cfg.Fault)
+	for _, c := range o.all() {
+		last.Run(c.interrupt)
+	}
+	o.picks.Clear()
+	o.connections.Clear()
+	o.transports.Clear()
+	o.delayed.Clear()
+	o.sampler.clear()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	clear(o.channels)
+}
+
+// ExpectDials makes that addresses carry their subchannel's record to dialers.
+func (o *Observer) ExpectDials() { o.dialing.Store(true) }
+
+// DialsExpected reports whether a dialer looks for the subchannel's record. Otherwise addresses stay as they are.
+func (o *Observer) DialsExpected() bool { return o.dialing.Load() }

@@ -1,0 +1,58 @@
+package record
+
+import (
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/resolver"
+
+	"github.com/redial-dev/redial/instrument/internal/lifecycle"
+)
+
+// Resolver is the record of a channel's name resolver.
+type Resolver struct {
+	channel *Channel
+	machine *lifecycle.Resolver
+	closing sync.Once
+}
+
+// OpenResolver makes the record of a new resolver, which begins to resolve, or returns nil after a fault.
+func (c *Channel) OpenResolver() *Resolver {
+	r := &Resolver{channel: c}
+	c.withLock(func(at time.Time) {
+		r.machine = c.machine.OpenResolver()
+		r.machine.Asked(at)
+		c.resolvers++
+	})
+	if r.machine == nil {
+		return nil
+	}
+	return r
+}
+
+// Asked records that gRPC asks the resolver to resolve again.
+func (r *Resolver) Asked() {
+	r.channel.withLock(func(at time.Time) { r.machine.Asked(at) })
+}
+
+// Answered records an answer: addresses, or an error. It is reported once the channel's id is known, which is while
+// gRPC takes the answer; [Resolver.Taken] must be called after that.
+func (r *Resolver) Answered(s resolver.State, err error) {
+	addresses := addressesOf(s)
+	r.channel.whenIdentified(func(at time.Time) { r.machine.Answered(at, addresses, err) })
+}
+
+// Taken records that gRPC took the answer.
+func (r *Resolver) Taken() { r.channel.withLock(func(time.Time) { r.channel.runDeferred() }) }
+
+// Close records that the resolver is closed.
+func (r *Resolver) Close() {
+	r.closing.Do(func() {
+		r.channel.withLock(func(at time.Time) {
+			r.channel.runDeferred()
+			r.machine.Close(at)
+			r.channel.resolvers--
+		})
+		r.channel.observer.forgetIfFinished(r.channel)
+	})
+}

@@ -1,0 +1,127 @@
+package record
+
+import (
+	"net"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/resolver"
+
+	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
+	"github.com/redial-dev/redial/instrument/internal/hooks/table"
+	"github.com/redial-dev/redial/instrument/internal/lifecycle"
+)
+
+// Subchannel is the record of one balancer.SubConn.
+type Subchannel struct {
+	policy *Policy
+	// subConn and machine are set before gRPC connects.
+	subConn balancer.SubConn
+	machine *lifecycle.Subchannel
+	// transport is the one that is up.
+	transport atomic.Pointer[Transport]
+}
+
+// NewSubchannel returns a record for a SubConn that gRPC is about to make.
+func (p *Policy) NewSubchannel() *Subchannel { return &Subchannel{policy: p} }
+
+// Policy returns the policy that made the subchannel.
+func (s *Subchannel) Policy() *Policy { return s.policy }
+
+// SubConn returns what the record is of.
+func (s *Subchannel) SubConn() balancer.SubConn { return s.subConn }
+
+// Transport returns the transport that is up, or nil.
+func (s *Subchannel) Transport() *Transport { return s.transport.Load() }
+
+// withLock runs an input on the subchannel's machine.
+func (s *Subchannel) withLock(input func(at time.Time)) {
+	s.policy.channel.withLock(func(at time.Time) {
+		if s.machine != nil {
+			input(at)
+		}
+	})
+}
+
+// Made records that gRPC made the SubConn. It does not connect before its policy asks it to.
+func (s *Subchannel) Made(sc balancer.SubConn, addrs []resolver.Address) {
+	s.policy.channel.withLock(func(at time.Time) {
+		s.subConn = sc
+		s.machine = s.policy.machine.Add(at, grpcinternals.SubConnID(sc), addrs[0].Addr)
+	})
+	s.policy.keep(s)
+}
+
+// SetAddresses records that the policy gave the subchannel other addresses.
+func (s *Subchannel) SetAddresses(addrs []resolver.Address) {
+	s.withLock(func(time.Time) {
+		if len(addrs) > 0 {
+			s.machine.SetAddress(addrs[0].Addr)
+		}
+	})
+}
+
+// SetState records what gRPC delivered to the subchannel's listener.
+func (s *Subchannel) SetState(state balancer.SubConnState) {
+	to := state.ConnectivityState
+	s.withLock(func(at time.Time) { s.machine.SetState(at, stateOf(to), state.ConnectionError) })
+	if to == connectivity.Idle || to == connectivity.TransientFailure || to == connectivity.Shutdown {
+		s.policy.Observer().connections.Remove(s)
+		if t := s.transport.Load(); t != nil {
+			t.settle()
+		}
+	}
+	if to == connectivity.Shutdown {
+		s.policy.forget(s)
+	}
+}
+
+// DialStarted records that the dialer is called.
+func (s *Subchannel) DialStarted() {
+	s.withLock(func(at time.Time) { s.machine.DialStart(at) })
+}
+
+// DialAttempted records that the dialer tries an address.
+func (s *Subchannel) DialAttempted(address string) {
+	s.withLock(func(at time.Time) { s.machine.DialAttempt(at, address) })
+}
+
+// DialEnded records what the dialer returned.
+func (s *Subchannel) DialEnded(conn net.Conn, err error) {
+	s.withLock(func(at time.Time) { s.machine.DialEnd(at, describeConn(conn), err) })
+}
+
+// HandshakeStarted records that the handshake on a connection begins.
+func (s *Subchannel) HandshakeStarted(raw net.Conn) {
+	s.withLock(func(at time.Time) { s.machine.HandshakeStart(at, describeConn(raw)) })
+}
+
+// HandshakeEnded records how the handshake went. conn is what came out of it. It must be called by the goroutine that
+// did the handshake.
+func (s *Subchannel) HandshakeEnded(conn, raw net.Conn, info credentials.AuthInfo, err error) {
+	s.withLock(func(at time.Time) { s.machine.HandshakeEnd(at, describeTLS(info), err) })
+	if err != nil {
+		return
+	}
+	local := conn.LocalAddr()
+	s.policy.Observer().connections.Add(&table.Connection[*Subchannel]{
+		Owner: s, Key: pendingKey(local, raw), Local: local, Raw: raw,
+	})
+}
+
+// pendingKey returns what a connection is found by when gRPC reports its begin. The connections of the standard
+// library have an address of their own each; others may share theirs.
+func pendingKey(local net.Addr, raw net.Conn) (key table.Key) {
+	switch raw.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		if local != nil && local == raw.LocalAddr() {
+			key.LocalAddr = local
+			return key
+		}
+	}
+	key.Goroutine, _ = grpcinternals.Goroutines()
+	return key
+}

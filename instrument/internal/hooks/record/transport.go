@@ -1,0 +1,169 @@
+package record
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/failure"
+	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
+	"github.com/redial-dev/redial/instrument/internal/hooks/table"
+	"github.com/redial-dev/redial/instrument/internal/hooks/tcpinfo"
+	"github.com/redial-dev/redial/instrument/internal/lifecycle"
+)
+
+// Transport is the record of one transport, and of the RPCs on it. The context of its connection carries it.
+type Transport struct {
+	owner  *Subchannel // Nil where it is not known whose the connection is.
+	key    table.Key
+	socket *tcpinfo.Socket // Nil where the kernel cannot be asked.
+
+	// What follows is set when the connection begins.
+
+	channel *Channel
+	machine *lifecycle.Transport // Nil if it did not begin.
+	samples *samples             // Nil unless the socket is sampled.
+	done    func(balancer.DoneInfo)
+	// inFlight counts the RPCs on it.
+	inFlight atomic.Int64
+	// leaving: the transport takes no new RPCs, and the last one's end completes its record.
+	leaving atomic.Bool
+}
+
+// NewTransport finds out whose a new connection is. It must be called by the goroutine that connected.
+func (o *Observer) NewTransport(local net.Addr) *Transport {
+	goroutine, _ := grpcinternals.Goroutines()
+	t := &Transport{key: table.Key{LocalAddr: local, Goroutine: goroutine}}
+	if c := o.connections.Take(t.key); c != nil {
+		t.owner, t.socket = c.Owner, tcpinfo.Of(c.Raw)
+	}
+	return t
+}
+
+// InFlight implements [lifecycle.RPCs].
+func (t *Transport) InFlight() int64 { return t.inFlight.Load() }
+
+// Begin records that the connection begins, if its subchannel is known.
+func (o *Observer) Begin(t *Transport) {
+	s := t.owner
+	if s == nil {
+		o.cfg.Events.Unattributed()
+		return
+	}
+	s.withLock(func(at time.Time) {
+		t.channel, t.machine, t.done = s.policy.channel, s.machine.ConnBegin(at, t, t.socket != nil), t.rpcDone
+		if o.sampler.interval > 0 {
+			t.samples = &samples{target: t.channel.machine.Target()}
+		}
+		s.transport.Store(t)
+	})
+	if t.machine == nil {
+		return
+	}
+	o.transports.Add(t.key, t)
+	o.sampler.add(t)
+}
+
+// End records that the connection is closed.
+func (t *Transport) End() {
+	if t.machine == nil {
+		return
+	}
+	var atLoss *event.TCP
+	t.channel.withLock(func(at time.Time) {
+		t.machine.ConnEnd(at)
+		atLoss = t.machine.TCP()
+	})
+	t.channel.observer.sampler.remove(t, atLoss)
+	t.settle()
+}
+
+// Lost records that gRPC lost a transport, and why in gRPC's own word. It must be called by the goroutine in which gRPC
+// reports that, while the socket is still open.
+func (o *Observer) Lost(why string) {
+	if why == failure.SubchannelShutdown { // The end of a policy or subchannel is reported, and of which.
+		return
+	}
+	own, connector := grpcinternals.Goroutines()
+	t := o.transports.ByGoroutine(connector)
+	if t == nil {
+		t = o.transports.ByGoroutine(own)
+	}
+	if t == nil { // A health check failed.
+		return
+	}
+	var tcp *event.TCP
+	if t.socket != nil {
+		tcp = t.socket.Info()
+	}
+	t.channel.withLock(func(at time.Time) { t.machine.Disconnected(at, why, tcp) })
+}
+
+// RPCStarted records that an RPC was placed on the transport, and returns what its end must be reported to. It
+// allocates nothing.
+func (t *Transport) RPCStarted() (done func(balancer.DoneInfo)) {
+	t.inFlight.Add(1)
+	return t.done
+}
+
+func (t *Transport) rpcDone(info balancer.DoneInfo) {
+	if info.Err != nil && status.Code(info.Err) == codes.Unavailable {
+		t.rpcFailed(status.Convert(info.Err).Message(), info.Err)
+	}
+	if t.inFlight.Add(-1) <= 0 && t.leaving.Load() {
+		t.settle()
+	}
+}
+
+// rpcFailed records an RPC that the transport may have killed.
+func (t *Transport) rpcFailed(message string, err error) {
+	switch {
+	case failure.IsTransparentRetry(message):
+		t.channel.withLock(func(time.Time) { t.machine.RPCRetried() })
+	case failure.IsTransportError(message):
+		t.channel.withLock(func(at time.Time) { t.machine.RPCKilled(at, err.Error()) })
+	}
+}
+
+// noteKilled notes on an RPC's span why its transport was lost, if it was.
+func (o *Observer) noteKilled(ctx context.Context, local net.Addr) {
+	t := o.transports.ByLocalAddr(local)
+	if t == nil {
+		return
+	}
+	var (
+		id    event.ID
+		cause event.Cause
+		lost  bool
+	)
+	t.channel.withLock(func(time.Time) { id, cause, lost = t.machine.Lost() })
+	if lost {
+		o.cfg.Notes.Killed(ctx, id, cause)
+	}
+}
+
+// settle ends the record of a transport that is lost or gone: with its last RPC, or a little later.
+func (t *Transport) settle() {
+	t.leaving.Store(true)
+	var leaving, ended bool
+	t.channel.withLock(func(at time.Time) {
+		t.machine.Check(at)
+		leaving, ended = t.machine.Finishing(), t.machine.Ended()
+	})
+	o := t.channel.observer
+	switch {
+	case ended:
+		// gRPC reports that an RPC is done first to its pick, which may complete the record, and then to the handler,
+		// which still looks for the cause.
+		o.delayed.Add(func() { o.transports.Remove(t.key, t) })
+		o.forgetIfFinished(t.channel)
+	case leaving:
+		o.delayed.Add(t.settle)
+	}
+}
