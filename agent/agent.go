@@ -11,17 +11,22 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/stats"
 
 	"github.com/redial-dev/redial/agent/internal/delivery"
 	"github.com/redial-dev/redial/agent/internal/journal"
+	"github.com/redial-dev/redial/agent/internal/vitals"
 	"github.com/redial-dev/redial/exporters/prometheus"
 	"github.com/redial-dev/redial/instrument"
 	"github.com/redial-dev/redial/instrument/eventlog"
 	"github.com/redial-dev/redial/instrument/snapshot"
 	"github.com/redial-dev/redial/internal/report"
 )
+
+// scope is the name of the agent's own metrics' scope.
+const scope = "github.com/redial-dev/redial/agent"
 
 // Agent observes channels and ships what it sees. Its methods may be called from any goroutine.
 //
@@ -32,6 +37,7 @@ type Agent struct {
 	journal    *journal.Journal
 	prometheus *prometheus.Exporter // Nil where the user has a MeterProvider of their own.
 	providers  *providers
+	vitals     metric.Registration
 	api        http.Handler
 	server     *server // Nil unless the agent listens.
 
@@ -72,7 +78,12 @@ func Start(ctx context.Context, opts ...Option) (a *Agent, err error) {
 		}
 	}
 	lost := func(n int64) { a.handler.CountDropped("otlp", n) }
-	if a.providers, err = newProviders(ctx, cfg, a.prometheus, delivery.NewReporter(lost, limiter)); err != nil {
+	reporter := delivery.NewReporter(lost, limiter)
+	if a.providers, err = newProviders(ctx, cfg, a.prometheus, reporter); err != nil {
+		return a, err
+	}
+	meter := a.providers.meter.Meter(scope, metric.WithInstrumentationVersion(instrument.Version))
+	if a.vitals, err = vitals.Register(meter, a.journal, reporter); err != nil {
 		return a, err
 	}
 	sinks := []instrument.Option{
@@ -131,7 +142,7 @@ func (a *Agent) Shutdown(ctx context.Context) error {
 const giveUpTime = time.Second
 
 func (a *Agent) shutdown(ctx context.Context) error {
-	errs := []error{a.handler.Shutdown(ctx), a.providers.shutdown(ctx)}
+	errs := []error{a.handler.Shutdown(ctx), a.providers.shutdown(ctx), a.vitals.Unregister()}
 	if a.server != nil {
 		errs = append(errs, a.server.shutdown(ctx))
 	}

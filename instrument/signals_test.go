@@ -73,7 +73,8 @@ var ownNames = regexp.MustCompile("`((?:redial|grpc|http2)\\.[a-z0-9_.]+)`")
 func TestSignalsPage(t *testing.T) {
 	page := signalsPage(t)
 	names := literals(t, filepath.Join("..", "internal", "signal"))
-	known := slices.Concat(names[""], []string{"grpc.connect.dial", "grpc.connect.handshake", "grpc.connect.settings"})
+	agents := literals(t, filepath.Join("..", "agent", "internal", "vitals"))
+	known := slices.Concat(names[""], agents[""], []string{"grpc.connect.dial", "grpc.connect.handshake", "grpc.connect.settings"})
 	for _, name := range known {
 		if !strings.Contains(page, "`"+name+"`") {
 			t.Errorf("docs/signals.md does not tell %s", name)

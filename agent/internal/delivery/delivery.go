@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redial-dev/redial/internal/report"
@@ -33,7 +34,15 @@ type Reporter struct {
 	mu      sync.Mutex
 	given   bool // Exports are given up.
 	exports sync.WaitGroup
+
+	failedTraces, failedMetrics atomic.Int64
 }
+
+// Failures counts exports that failed after all retries.
+type Failures struct{ Traces, Metrics int64 }
+
+// Failed returns how many exports have failed.
+func (r *Reporter) Failed() Failures { return Failures{r.failedTraces.Load(), r.failedMetrics.Load()} }
 
 // NewReporter returns a reporter that hands the number of spans that are lost to count, and failures to the limiter.
 func NewReporter(count func(n int64), limit *report.Limiter) *Reporter {
@@ -106,6 +115,11 @@ func (r *Reporter) export(
 			kind, slow, last.get()))
 	}).Stop()
 	if err := run(retry.WithNote(ctx, last.set)); err != nil {
+		if kind == ofSpans {
+			r.failedTraces.Add(1)
+		} else {
+			r.failedMetrics.Add(1)
+		}
 		failed(err)
 	}
 }
