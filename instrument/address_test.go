@@ -16,65 +16,65 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Handler.Dialer without a dialer of the user's does what gRPC's own does, and tells each address.
+// Handler.Dialer without a dialer of the user's does what gRPC's own does, and records each address.
 func TestDialer(t *testing.T) {
 	t.Run("TCP", func(t *testing.T) {
-		s := newScene(t)
-		srv := s.serve("S1")
-		s.connect(s.dial(srv.address, grpc.WithContextDialer(s.handler.Dialer(nil))))
-		s.golden()
+		env := newEnvironment(t)
+		srv := env.serve("S1")
+		env.connect(env.dial(srv.address, grpc.WithContextDialer(env.handler.Dialer(nil))))
+		env.golden()
 	})
 	t.Run("Refused", func(t *testing.T) {
-		s := newScene(t)
-		s.failOnce(s.freeAddress("DEAD"), grpc.WithContextDialer(s.handler.Dialer(nil)))
+		env := newEnvironment(t)
+		env.failOnce(env.freeAddress("DEAD"), grpc.WithContextDialer(env.handler.Dialer(nil)))
 	})
 	t.Run("Unix", func(t *testing.T) {
-		s := newScene(t)
-		path := s.name(filepath.Join(t.TempDir(), "s"), "S1")
-		s.serveOn("unix", path)
-		s.connect(s.dial("unix://"+path, grpc.WithContextDialer(s.handler.Dialer(nil))))
-		s.golden()
+		env := newEnvironment(t)
+		path := env.name(filepath.Join(t.TempDir(), "s"), "S1")
+		env.serveOn("unix", path)
+		env.connect(env.dial("unix://"+path, grpc.WithContextDialer(env.handler.Dialer(nil))))
+		env.golden()
 	})
 	t.Run("Abstract", func(t *testing.T) {
-		s := newScene(t)
+		env := newEnvironment(t)
 		name := filepath.Base(t.TempDir()) + "abstract"
-		s.name("@"+name, "S1")
-		s.serveOn("unix", "@"+name)
-		s.connect(s.dial("unix-abstract:"+name, grpc.WithContextDialer(s.handler.Dialer(nil))))
-		s.golden()
+		env.name("@"+name, "S1")
+		env.serveOn("unix", "@"+name)
+		env.connect(env.dial("unix-abstract:"+name, grpc.WithContextDialer(env.handler.Dialer(nil))))
+		env.golden()
 	})
 	t.Run("Own", func(t *testing.T) {
-		s := newScene(t)
-		srv := s.serve("S1")
+		env := newEnvironment(t)
+		srv := env.serve("S1")
 		own := func(ctx context.Context, address string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", address)
 		}
-		s.connect(s.dial(srv.address, grpc.WithContextDialer(s.handler.Dialer(own))))
-		s.golden()
+		env.connect(env.dial(srv.address, grpc.WithContextDialer(env.handler.Dialer(own))))
+		env.golden()
 	})
 	t.Run("NotOfGRPC", func(t *testing.T) {
-		s := newScene(t)
-		srv := s.serve("S1")
-		c, err := s.handler.Dialer(nil)(context.Background(), srv.address)
+		env := newEnvironment(t)
+		srv := env.serve("S1")
+		c, err := env.handler.Dialer(nil)(context.Background(), srv.address)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
-		s.golden()
+		env.golden()
 	})
 }
 
 // proxy is an HTTP CONNECT proxy that reaches a server whatever the name that it is asked for.
-func (s *scene) proxy(server string) (address string, asked func() []string) {
+func (env *environment) proxy(server string) (address string, asked func() []string) {
 	var mu sync.Mutex
 	var targets []string
-	address = s.raw("PROXY", func(c net.Conn) {
+	address = env.raw("PROXY", func(c net.Conn) {
 		r := bufio.NewReader(c)
 		req, err := http.ReadRequest(r)
 		if err != nil {
-			s.t.Error(err)
+			env.t.Error(err)
 			return
 		}
 		mu.Lock()
@@ -82,18 +82,18 @@ func (s *scene) proxy(server string) (address string, asked func() []string) {
 		mu.Unlock()
 		up, err := net.Dial("tcp", server)
 		if err != nil {
-			s.t.Error(err)
+			env.t.Error(err)
 			return
 		}
 		if _, err := io.WriteString(c, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
-			s.t.Error(err)
+			env.t.Error(err)
 		}
 		var both sync.WaitGroup
 		both.Go(func() { pipe(up, r) })
 		both.Go(func() { pipe(c, up) })
 		both.Wait()
 		if err := errors.Join(up.Close(), c.Close()); err != nil && !errors.Is(err, net.ErrClosed) {
-			s.t.Error(err)
+			env.t.Error(err)
 		}
 	})
 	return address, func() []string {
@@ -115,29 +115,29 @@ const childEnv = "REDIAL_TEST_PROXIED"
 func TestProxy(t *testing.T) {
 	cases := map[string]struct {
 		target string
-		opts   func(*scene) []grpc.DialOption
+		opts   func(*environment) []grpc.DialOption
 	}{
 		// gRPC's own dialer: the proxy resolves the name.
-		"GRPC": {"dns:///behind.test:443", func(*scene) []grpc.DialOption { return nil }},
+		"GRPC": {"dns:///behind.test:443", func(*environment) []grpc.DialOption { return nil }},
 		// redial's dialer for detail.
-		"Dialer": {"passthrough:///behind.test:443", func(s *scene) []grpc.DialOption {
-			return []grpc.DialOption{grpc.WithContextDialer(s.handler.Dialer(nil))}
+		"Dialer": {"passthrough:///behind.test:443", func(env *environment) []grpc.DialOption {
+			return []grpc.DialOption{grpc.WithContextDialer(env.handler.Dialer(nil))}
 		}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			if os.Getenv(childEnv) != "" {
-				s := newScene(t)
-				s.name(os.Getenv(childEnv), "PROXY")
-				cc := s.dial(c.target, c.opts(s)...)
-				s.connect(cc)
+				env := newEnvironment(t)
+				env.name(os.Getenv(childEnv), "PROXY")
+				cc := env.dial(c.target, c.opts(env)...)
+				env.connect(cc)
 				mustCall(t, cc)
-				s.golden()
+				env.golden()
 				return
 			}
-			s := newScene(t)
-			srv := s.serve("S1")
-			proxy, asked := s.proxy(srv.address)
+			env := newEnvironment(t)
+			srv := env.serve("S1")
+			proxy, asked := env.proxy(srv.address)
 			child := exec.Command(os.Args[0], "-test.run=^TestProxy$/^"+name+"$")
 			if *update {
 				child.Args = append(child.Args, "-update")
@@ -149,7 +149,7 @@ func TestProxy(t *testing.T) {
 			if have := asked(); len(have) != 1 || have[0] != "CONNECT behind.test:443" {
 				t.Errorf("the proxy was asked for %q", have)
 			}
-			s.shutdown()
+			env.shutdown()
 		})
 	}
 }

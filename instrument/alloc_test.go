@@ -52,20 +52,20 @@ func TestAllocationsOfRPC(t *testing.T) {
 		"RoundRobin": grpc.WithDefaultServiceConfig(roundRobin),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScene(t)
-			srv := s.serve("S1")
+			env := newEnvironment(t)
+			srv := env.serve("S1")
 			with := func(h stats.Handler) *grpc.ClientConn {
-				cc := s.dialWith(srv.address, insecureOption, grpc.WithStatsHandler(h), option)
+				cc := env.dialWith(srv.address, insecureOption, grpc.WithStatsHandler(h), option)
 				mustCall(t, cc, grpc.WaitForReady(true))
 				return cc
 			}
-			n := costs(t, with(doNothing{}), with(s.handler.StatsHandler()))
+			n := costs(t, with(doNothing{}), with(env.handler.StatsHandler()))
 			// One allocation more takes eight bytes at least. gRPC's own pools make for fractions of either.
 			if math.Round(n[0].allocations) != math.Round(n[1].allocations) || math.Abs(n[0].bytes-n[1].bytes) >= 8 {
 				t.Errorf("%+v with redial, %+v with a handler that does nothing", n[1], n[0])
 			}
-			s.closeAll()
-			s.shutdown()
+			env.closeAll()
+			env.shutdown()
 		})
 	}
 }

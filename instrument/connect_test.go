@@ -19,9 +19,9 @@ import (
 	"github.com/redial-dev/redial/instrument/event"
 )
 
-// addresses makes an option for a target "scene:///..." with one endpoint for each address.
+// addresses makes an option for a target "static:///..." with one endpoint for each address.
 func addresses(all ...string) (*manual.Resolver, grpc.DialOption) {
-	r := manual.NewBuilderWithScheme("scene")
+	r := manual.NewBuilderWithScheme("static")
 	r.InitialState(endpoints(all...))
 	return r, grpc.WithResolvers(instrument.WrapResolver(r))
 }
@@ -45,73 +45,75 @@ const roundRobin = `{"loadBalancingConfig":[{"round_robin":{}}]}`
 
 // A channel without a service config connects by the pick_first that package grpc kept when it was initialised.
 func TestDefaultPickFirst(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1")
-	cc := s.dial(srv.address)
-	s.connect(cc)
+	env := newEnvironment(t)
+	srv := env.serve("S1")
+	cc := env.dial(srv.address)
+	env.connect(cc)
 	mustCall(t, cc)
-	s.golden()
+	env.golden()
 }
 
 // Each of three servers is an endpoint with episodes of its own; the second one's is lost and found again.
 func TestRoundRobin(t *testing.T) {
-	s := newScene(t)
-	one, two, three := s.serve("S1"), s.serve("S2"), s.serve("S3")
+	env := newEnvironment(t)
+	one, two, three := env.serve("S1"), env.serve("S2"), env.serve("S3")
 	_, option := addresses(one.address, two.address, three.address)
-	cc := s.dial("scene:///all", option, grpc.WithDefaultServiceConfig(roundRobin))
-	s.connect(cc)
-	awaitKind[event.TransportReady](s, 3)
+	cc := env.dial("static:///all", option, grpc.WithDefaultServiceConfig(roundRobin))
+	env.connect(cc)
+	awaitKind[event.TransportReady](env, 3)
 	two.stop()
-	s.await(1, "a failed attempt", isAttempt(event.OutcomeFailed))
+	env.await(1, "a failed attempt", isAttempt(event.OutcomeFailed))
 	two.start()
-	awaitKind[event.TransportReady](s, 4)
-	s.golden()
+	awaitKind[event.TransportReady](env, 4)
+	env.golden()
 }
 
 // The second of two addresses answers, the first refuses: one episode, two attempts.
 func TestPickFirstOneDead(t *testing.T) {
-	s := newScene(t)
-	dead, srv := s.freeAddress("DEAD"), s.serve("S1")
+	env := newEnvironment(t)
+	dead, srv := env.freeAddress("DEAD"), env.serve("S1")
 	_, option := addresses(dead, srv.address)
-	s.connect(s.dial("scene:///all", option))
-	s.golden()
+	env.connect(env.dial("static:///all", option))
+	env.golden()
 }
 
 // The first address does not answer at all: after 250 ms the second is tried beside it, and wins.
 func TestHappyEyeballs(t *testing.T) {
-	s := newScene(t)
-	silent := s.name("192.0.2.1:1", "SILENT")
-	srv := s.serve("S1")
+	env := newEnvironment(t)
+	silent := env.name("192.0.2.1:1", "SILENT")
+	srv := env.serve("S1")
 	_, option := addresses(silent, srv.address)
-	s.connect(s.dial("scene:///all", option, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+	env.connect(env.dial("static:///all", option, grpc.WithContextDialer(func(
+		ctx context.Context, address string,
+	) (net.Conn, error) {
 		if address == silent {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
 		return new(net.Dialer).DialContext(ctx, "tcp", address)
 	})))
-	s.golden()
+	env.golden()
 }
 
 // Both addresses refuse, until the second one's server is started: one episode, with the attempts at both.
 func TestPickFirstAllDeadThenAlive(t *testing.T) {
-	s := newScene(t)
-	dead, srv := s.freeAddress("DEAD"), s.serve("S1")
+	env := newEnvironment(t)
+	dead, srv := env.freeAddress("DEAD"), env.serve("S1")
 	srv.stop()
 	_, option := addresses(dead, srv.address)
-	cc := s.dial("scene:///all", option)
+	cc := env.dial("static:///all", option)
 	cc.Connect()
-	s.await(1, "a failed attempt at S1", func(e event.Event) bool {
+	env.await(1, "a failed attempt at S1", func(e event.Event) bool {
 		a, ok := e.(event.AttemptEnded)
 		return ok && a.Outcome == event.OutcomeFailed && a.Address == srv.address
 	})
 	srv.start()
-	s.awaitState(cc, connectivity.Ready)
-	s.closeAll()
-	defer s.shutdown()
+	env.awaitState(cc, connectivity.Ready)
+	env.closeAll()
+	defer env.shutdown()
 	var ended []event.ConnectEnded
 	attempts := map[string][]event.Outcome{}
-	for _, e := range s.told() {
+	for _, e := range env.recorded() {
 		switch e := e.(type) {
 		case event.ConnectEnded:
 			ended = append(ended, e)
@@ -119,7 +121,8 @@ func TestPickFirstAllDeadThenAlive(t *testing.T) {
 			attempts[e.Address] = append(attempts[e.Address], e.Outcome)
 		}
 	}
-	if len(ended) != 1 || ended[0].Outcome != event.OutcomeReady || ended[0].Attempts != len(attempts[dead])+len(attempts[srv.address]) {
+	attempted := len(attempts[dead]) + len(attempts[srv.address])
+	if len(ended) != 1 || ended[0].Outcome != event.OutcomeReady || ended[0].Attempts != attempted {
 		t.Errorf("episodes: %v, want one that is ready after all attempts of %v", ended, attempts)
 	}
 	at := attempts[srv.address]
@@ -133,28 +136,28 @@ func TestPickFirstAllDeadThenAlive(t *testing.T) {
 
 // The server is stopped, and started again after two attempts failed.
 func TestServerStopAndRestart(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1")
-	cc := s.dial(srv.address)
-	s.connect(cc)
+	env := newEnvironment(t)
+	srv := env.serve("S1")
+	cc := env.dial(srv.address)
+	env.connect(cc)
 	srv.stop()
-	s.awaitState(cc, connectivity.Idle)
+	env.awaitState(cc, connectivity.Idle)
 	cc.Connect()
-	s.await(2, "a failed attempt", isAttempt(event.OutcomeFailed))
+	env.await(2, "a failed attempt", isAttempt(event.OutcomeFailed))
 	srv.start()
-	s.awaitState(cc, connectivity.Ready)
-	s.golden()
+	env.awaitState(cc, connectivity.Ready)
+	env.golden()
 }
 
 // failOnce closes the channel after its first failed attempt.
-func (s *scene) failOnce(target string, opts ...grpc.DialOption) {
-	s.t.Helper()
-	cc := s.dial(target, append([]grpc.DialOption{
+func (env *environment) failOnce(target string, opts ...grpc.DialOption) {
+	env.t.Helper()
+	cc := env.dial(target, append([]grpc.DialOption{
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: slowBackoff, MinConnectTimeout: time.Second}),
 	}, opts...)...)
 	cc.Connect()
-	s.awaitState(cc, connectivity.TransientFailure)
-	s.golden()
+	env.awaitState(cc, connectivity.TransientFailure)
+	env.golden()
 }
 
 // slowBackoff leaves no time for a second attempt, and shortDeadline too little for a first: gRPC gives an attempt as
@@ -167,22 +170,24 @@ var (
 )
 
 func TestRefused(t *testing.T) {
-	s := newScene(t)
-	s.failOnce(s.freeAddress("DEAD"))
+	env := newEnvironment(t)
+	env.failOnce(env.freeAddress("DEAD"))
 }
 
 // Nobody answers the dial, until gRPC's deadline for it.
 func TestBlackholedDial(t *testing.T) {
-	s := newScene(t)
-	s.failOnce(s.name("192.0.2.1:1", "SILENT"), shortDeadline, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+	env := newEnvironment(t)
+	env.failOnce(env.name("192.0.2.1:1", "SILENT"), shortDeadline, grpc.WithContextDialer(func(
+		ctx context.Context, _ string,
+	) (net.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}))
 }
 
 func TestAcceptThenClose(t *testing.T) {
-	s := newScene(t)
-	s.failOnce(s.raw("S1", func(c net.Conn) {
+	env := newEnvironment(t)
+	env.failOnce(env.raw("S1", func(c net.Conn) {
 		if err := drainAndClose(c); err != nil {
 			t.Error(err)
 		}
@@ -199,13 +204,13 @@ func drainAndClose(c net.Conn) error {
 
 // The server accepts and never says a word: it is the settings phase that fails.
 func TestAcceptThenSilence(t *testing.T) {
-	s := newScene(t)
-	s.failOnce(s.raw("S1", func(net.Conn) {}), shortDeadline)
+	env := newEnvironment(t)
+	env.failOnce(env.raw("S1", func(net.Conn) {}), shortDeadline)
 }
 
 func TestServerSpeaksHTTP1(t *testing.T) {
-	s := newScene(t)
-	s.failOnce(s.raw("S1", func(c net.Conn) {
+	env := newEnvironment(t)
+	env.failOnce(env.raw("S1", func(c net.Conn) {
 		if _, err := io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"); err != nil {
 			t.Error(err)
 		}
@@ -214,45 +219,50 @@ func TestServerSpeaksHTTP1(t *testing.T) {
 
 // ResetConnectBackoff cuts a backoff of a minute short.
 func TestResetConnectBackoff(t *testing.T) {
-	s := newScene(t, instrument.WithBackoff(slowBackoff))
-	srv := s.serve("S1")
+	env := newEnvironment(t, instrument.WithBackoff(slowBackoff))
+	srv := env.serve("S1")
 	srv.stop()
-	cc := s.dial(srv.address, grpc.WithConnectParams(grpc.ConnectParams{Backoff: slowBackoff, MinConnectTimeout: patience}))
+	cc := env.dial(srv.address,
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: slowBackoff, MinConnectTimeout: patience}))
 	cc.Connect()
-	s.awaitState(cc, connectivity.TransientFailure)
+	env.awaitState(cc, connectivity.TransientFailure)
 	srv.start()
-	awaitKind[event.BackoffStarted](s, 1)
+	awaitKind[event.BackoffStarted](env, 1)
 	cc.ResetConnectBackoff()
-	s.connect(cc)
-	s.golden()
+	env.connect(cc)
+	env.golden()
 }
 
 // The user's own dialer is called as ever; its phases are seen.
 func TestOwnDialer(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1")
+	env := newEnvironment(t)
+	srv := env.serve("S1")
 	asked := make(chan string, 1)
-	s.connect(s.dial(srv.address, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+	env.connect(env.dial(srv.address, grpc.WithContextDialer(func(
+		ctx context.Context, address string,
+	) (net.Conn, error) {
 		asked <- address
 		return new(net.Dialer).DialContext(ctx, "tcp", address)
 	})))
 	if have := <-asked; have != srv.address {
 		t.Errorf("the dialer was asked for %q, not for %q", have, srv.address)
 	}
-	s.golden()
+	env.golden()
 }
 
 // A dialer that returns a connection of its own type, whose addresses are made anew at each call.
 func TestOwnConn(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1")
-	cc := s.dial(srv.address, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+	env := newEnvironment(t)
+	srv := env.serve("S1")
+	cc := env.dial(srv.address, grpc.WithContextDialer(func(
+		ctx context.Context, address string,
+	) (net.Conn, error) {
 		c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 		return ownConn{c}, err
 	}))
-	s.connect(cc)
+	env.connect(cc)
 	mustCall(t, cc)
-	s.golden()
+	env.golden()
 }
 
 type ownConn struct{ net.Conn }
@@ -265,87 +275,87 @@ func (ownAddr) Network() string  { return "own" }
 func (a ownAddr) String() string { return string(a) }
 
 func TestUnixSocket(t *testing.T) {
-	s := newScene(t)
-	path := s.name(filepath.Join(t.TempDir(), "s"), "S1")
-	s.serveOn("unix", path)
-	cc := s.dial("unix://" + path)
-	s.connect(cc)
+	env := newEnvironment(t)
+	path := env.name(filepath.Join(t.TempDir(), "s"), "S1")
+	env.serveOn("unix", path)
+	cc := env.dial("unix://" + path)
+	env.connect(cc)
 	mustCall(t, cc)
-	s.golden()
+	env.golden()
 }
 
 func TestAbstractSocket(t *testing.T) {
-	s := newScene(t)
+	env := newEnvironment(t)
 	name := filepath.Base(t.TempDir()) + t.Name()
-	s.name("@"+name, "S1")
-	s.serveOn("unix", "@"+name)
-	cc := s.dial("unix-abstract:" + name)
-	s.connect(cc)
+	env.name("@"+name, "S1")
+	env.serveOn("unix", "@"+name)
+	cc := env.dial("unix-abstract:" + name)
+	env.connect(cc)
 	mustCall(t, cc)
-	s.golden()
+	env.golden()
 }
 
 // The old ways to make a channel, which connect at once.
 func TestDial(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1")
+	env := newEnvironment(t)
+	srv := env.serve("S1")
 	//lint:ignore SA1019 It is supported throughout 1.x, and in wide use.
-	cc, err := grpc.Dial(srv.address, insecureOption, s.handler.DialOption())
+	cc, err := grpc.Dial(srv.address, insecureOption, env.handler.DialOption())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.keep(cc)
-	s.awaitState(cc, connectivity.Ready)
-	s.golden()
+	env.keep(cc)
+	env.awaitState(cc, connectivity.Ready)
+	env.golden()
 }
 
 func TestDialContextWithBlock(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1")
+	env := newEnvironment(t)
+	srv := env.serve("S1")
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	//lint:ignore SA1019 It is supported throughout 1.x, and in wide use.
-	cc, err := grpc.DialContext(ctx, srv.address, insecureOption, grpc.WithBlock(), s.handler.DialOption())
+	cc, err := grpc.DialContext(ctx, srv.address, insecureOption, grpc.WithBlock(), env.handler.DialOption())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.keep(cc)
-	s.golden()
+	env.keep(cc)
+	env.golden()
 }
 
 // A resolver that fails: no policy is made, and RPCs fail with the resolver's error.
 func TestResolverError(t *testing.T) {
-	s := newScene(t)
-	r := manual.NewBuilderWithScheme("scene")
+	env := newEnvironment(t)
+	r := manual.NewBuilderWithScheme("static")
 	r.BuildCallback = func(_ resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) {
 		cc.ReportError(errors.New("no such service"))
 	}
-	cc := s.dial("scene:///nowhere", grpc.WithResolvers(instrument.WrapResolver(r)))
+	cc := env.dial("static:///nowhere", grpc.WithResolvers(instrument.WrapResolver(r)))
 	if err := call(cc); err == nil {
 		t.Error("an RPC to nowhere succeeded")
 	}
-	s.golden()
+	env.golden()
 }
 
 // The resolver fails first and answers later.
 func TestResolverErrorThenAddress(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1")
+	env := newEnvironment(t)
+	srv := env.serve("S1")
 	r, option := addresses(srv.address)
 	r.BuildCallback = func(_ resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) {
 		cc.ReportError(errors.New("try again later"))
 	}
-	cc := s.dial("scene:///later", option)
-	s.connect(cc)
-	s.golden()
+	cc := env.dial("static:///later", option)
+	env.connect(cc)
+	env.golden()
 }
 
 // An answer of a resolver that is not wrapped is seen by the policy.
 func TestUnwrappedResolver(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1")
-	r := manual.NewBuilderWithScheme("scene")
+	env := newEnvironment(t)
+	srv := env.serve("S1")
+	r := manual.NewBuilderWithScheme("static")
 	r.InitialState(resolver.State{Addresses: []resolver.Address{{Addr: srv.address}}})
-	s.connect(s.dial("scene:///plain", grpc.WithResolvers(r)))
-	s.golden()
+	env.connect(env.dial("static:///plain", grpc.WithResolvers(r)))
+	env.golden()
 }

@@ -79,9 +79,10 @@ func (e *events) Sampled(s sample.TCP) { e.tcp.Record(s) }
 // PickOverflowed implements [record.Events].
 func (e *events) PickOverflowed() { e.metrics.Dropped("waits", 1) }
 
-var errNotAttached = errors.New("redial: a connection belongs to no observed subchannel: its load balancing policy makes " +
-	"subchannels by itself (register it as instrument.WrapBalancer of itself), or package google.golang.org/grpc was " +
-	"initialised before redial (import github.com/redial-dev/redial/instrument in package main); " +
+var errNotAttached = errors.New("redial: a connection belongs to no observed subchannel: its load balancing policy " +
+	"makes subchannels by itself (register it as instrument.WrapBalancer of itself), or package " +
+	"google.golang.org/grpc was initialised before redial (import github.com/redial-dev/redial/instrument in package " +
+	"main); " +
 	"redial.transport.unattributed counts such connections")
 
 // Unattributed implements [record.Events].

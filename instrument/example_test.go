@@ -74,7 +74,7 @@ func ExampleDialOption_roundRobin() {
 	defer cc.Close()
 }
 
-// The credentials stay as they are. The span of the handshake tells the protocol, the cipher and the certificate's end.
+// The credentials stay as they are. The span of the handshake has the protocol, the cipher and the certificate's end.
 func ExampleDialOption_tls() {
 	creds, err := credentials.NewClientTLSFromFile("ca.pem", "service.example")
 	if err != nil {
@@ -89,7 +89,7 @@ func ExampleDialOption_tls() {
 	// Output: no such file here
 }
 
-// A sink is told of every event. This one prints the failures.
+// A sink handles every event. This one prints the failures.
 func ExampleWithSink() {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -135,7 +135,7 @@ func ExampleWrapBalancer() {
 	// Output: round_robin
 }
 
-// A resolver of a scheme of one's own tells how long it took.
+// A resolver of a scheme of one's own, observed: how long it took is recorded.
 func ExampleWrapResolver() {
 	mine := manual.NewBuilderWithScheme("mine")
 	mine.InitialState(resolver.State{Addresses: []resolver.Address{{Addr: "127.0.0.1:443"}}})
@@ -147,7 +147,7 @@ func ExampleWrapResolver() {
 	defer cc.Close()
 }
 
-// The dialer that tells of each address that it tries.
+// The dialer that records each address that it tries.
 func ExampleHandler_Dialer() {
 	handler := instrument.NewHandler()
 	cc, err := grpc.NewClient("dns:///service.example:443", grpc.WithTransportCredentials(insecure.NewCredentials()),

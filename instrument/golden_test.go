@@ -32,50 +32,51 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/scenarios anew from what is recorded")
 
-// golden ends the scene and compares its spans and metrics with testdata/scenarios/<test>.txt. There, names stand
+// golden ends the test and compares its spans and metrics with testdata/scenarios/<test>.txt. There, names stand
 // for addresses, "*" for what differs between two runs, "a|b" for what ends in one of two ways, and "redial." is left
 // out of attributes.
-func (s *scene) golden() {
-	s.t.Helper()
-	s.closeAll()
-	s.awaitPassedOn()
-	metrics := s.renderMetrics()
-	s.shutdown()
-	have := []byte("spans\n" + s.renderSpans() + "\nmetrics\n" + metrics)
-	file := filepath.Join("testdata", "scenarios", strings.ReplaceAll(strings.TrimPrefix(s.t.Name(), "Test"), "/", "_")+".txt")
+func (env *environment) golden() {
+	env.t.Helper()
+	env.closeAll()
+	env.awaitPassedOn()
+	metrics := env.renderMetrics()
+	env.shutdown()
+	have := []byte("spans\n" + env.renderSpans() + "\nmetrics\n" + metrics)
+	name := strings.ReplaceAll(strings.TrimPrefix(env.t.Name(), "Test"), "/", "_")
+	file := filepath.Join("testdata", "scenarios", name+".txt")
 	if *update {
 		if err := os.WriteFile(file, have, 0o644); err != nil {
-			s.t.Fatal(err)
+			env.t.Fatal(err)
 		}
 		return
 	}
 	want, err := os.ReadFile(file)
 	if err != nil {
-		s.t.Fatalf("no expectation (run with -update and read it): %v", err)
+		env.t.Fatalf("no expectation (run with -update and read it): %v", err)
 	}
 	if !bytes.Equal(have, want) {
-		s.t.Errorf("%s differs.\n--- want\n%s\n--- have\n%s\n--- events\n%s", file, want, have, s.story())
+		env.t.Errorf("%s differs.\n--- want\n%s\n--- have\n%s\n--- events\n%s", file, want, have, env.story())
 	}
 }
 
-func (s *scene) shutdown() {
-	s.t.Helper()
+func (env *environment) shutdown() {
+	env.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := s.handler.Shutdown(ctx); err != nil {
-		s.t.Errorf("Shutdown: %v", err)
+	if err := env.handler.Shutdown(ctx); err != nil {
+		env.t.Errorf("Shutdown: %v", err)
 	}
 }
 
 // renderSpans draws redial's spans: roots by name, server and start (policies connect in any order), children below
 // their parents. Spans of others are left out but for their names where a wait is below them.
-func (s *scene) renderSpans() string {
-	r := spanRenderer{scene: s, children: map[trace.SpanID][]sdktrace.ReadOnlySpan{}, labels: map[trace.SpanID]string{}}
-	if open := len(s.spans.Started()) - len(s.spans.Ended()); open != 0 {
-		s.t.Errorf("%d spans were never ended", open)
+func (env *environment) renderSpans() string {
+	r := spanRenderer{env: env, children: map[trace.SpanID][]sdktrace.ReadOnlySpan{}, labels: map[trace.SpanID]string{}}
+	if open := len(env.spans.Started()) - len(env.spans.Ended()); open != 0 {
+		env.t.Errorf("%d spans were never ended", open)
 	}
 	var roots []sdktrace.ReadOnlySpan
-	all := s.spans.Ended()
+	all := env.spans.Ended()
 	byID := map[trace.SpanID]sdktrace.ReadOnlySpan{}
 	for _, span := range all {
 		byID[span.SpanContext().SpanID()] = span
@@ -106,7 +107,8 @@ func (s *scene) renderSpans() string {
 	count := map[string]int{}
 	for _, span := range roots {
 		count[span.Name()]++
-		r.labels[span.SpanContext().SpanID()] = fmt.Sprintf("%s/%d", strings.TrimPrefix(span.Name(), "grpc."), count[span.Name()])
+		name := strings.TrimPrefix(span.Name(), "grpc.")
+		r.labels[span.SpanContext().SpanID()] = fmt.Sprintf("%s/%d", name, count[span.Name()])
 	}
 	for _, span := range roots {
 		r.draw(span, 0)
@@ -115,7 +117,7 @@ func (s *scene) renderSpans() string {
 }
 
 type spanRenderer struct {
-	scene    *scene
+	env      *environment
 	text     strings.Builder
 	children map[trace.SpanID][]sdktrace.ReadOnlySpan
 	labels   map[trace.SpanID]string
@@ -123,7 +125,7 @@ type spanRenderer struct {
 
 // server names the server of a span, or of the first of its children.
 func (r *spanRenderer) server(span sdktrace.ReadOnlySpan) string {
-	for _, part := range r.scene.renderAttributes(span.Attributes()) {
+	for _, part := range r.env.renderAttributes(span.Attributes()) {
 		if name, ok := strings.CutPrefix(part, "server.address="); ok {
 			return name
 		}
@@ -154,22 +156,22 @@ func (r *spanRenderer) draw(span sdktrace.ReadOnlySpan, depth int) {
 	for _, link := range span.Links() {
 		label, ok := r.labels[link.SpanContext.SpanID()]
 		if !ok {
-			r.scene.t.Errorf("%s links to an unknown span", span.Name())
+			r.env.t.Errorf("%s links to an unknown span", span.Name())
 		}
 		parts = append(parts, "-> "+label)
 	}
-	parts = append(parts, r.scene.renderAttributes(span.Attributes())...)
+	parts = append(parts, r.env.renderAttributes(span.Attributes())...)
 	if st := span.Status(); st.Code != codes.Unset {
 		parts = append(parts, strings.ToLower(st.Code.String()))
 	}
 	fmt.Fprintln(&r.text, strings.Join(parts, " "))
 	for _, e := range span.Events() {
-		line := append([]string{strings.Repeat("  ", depth+1) + "! " + e.Name}, r.scene.renderAttributes(e.Attributes)...)
+		line := append([]string{strings.Repeat("  ", depth+1) + "! " + e.Name}, r.env.renderAttributes(e.Attributes)...)
 		fmt.Fprintln(&r.text, strings.Join(line, " "))
 	}
 	for _, child := range r.below(span) {
 		if child.StartTime().Before(span.StartTime()) {
-			r.scene.t.Errorf("%s starts before its parent %s", child.Name(), span.Name())
+			r.env.t.Errorf("%s starts before its parent %s", child.Name(), span.Name())
 		}
 		r.draw(child, depth+1)
 	}
@@ -177,7 +179,7 @@ func (r *spanRenderer) draw(span sdktrace.ReadOnlySpan, depth int) {
 
 // check holds what every span of redial's must have.
 func (r *spanRenderer) check(span sdktrace.ReadOnlySpan) {
-	t := r.scene.t
+	t := r.env.t
 	if span.EndTime().Before(span.StartTime()) {
 		t.Errorf("%s ends before it starts", span.Name())
 	}
@@ -190,7 +192,7 @@ func (r *spanRenderer) check(span sdktrace.ReadOnlySpan) {
 	}
 	for _, want := range []attribute.Key{"rpc.system.name", "grpc.target", "redial.channel.id"} {
 		if want == "redial.channel.id" && span.Name() == "grpc.resolve" {
-			continue // Only policies are told the id, and there may be none that is observed yet.
+			continue // gRPC gives the id to policies alone, and there may be none that is observed yet.
 		}
 		if !slices.ContainsFunc(span.Attributes(), func(kv attribute.KeyValue) bool { return kv.Key == want }) {
 			t.Errorf("%s has no %s", span.Name(), want)
@@ -207,7 +209,9 @@ var silent = []attribute.Key{
 
 // unsteady are attributes whose value differs between runs: that they are there is what counts.
 var unsteady = []attribute.Key{
-	"redial.backoff.delay", "redial.tcp.rtt", "redial.tcp.idle", "redial.tcp.retransmits", "redial.tcp.send_idle", "redial.tcp.unacked", "network.local.address",
+	"redial.backoff.delay", "redial.tcp.rtt", "redial.tcp.idle", "redial.tcp.retransmits",
+	"redial.tcp.send_idle", "redial.tcp.unacked",
+	"network.local.address",
 	"tls.server.not_after",
 }
 
@@ -218,7 +222,7 @@ var stopped = map[string]string{
 	"CLOSE_WAIT": "CLOSE_WAIT|CLOSE", "CLOSE": "CLOSE_WAIT|CLOSE",
 }
 
-func (s *scene) renderAttributes(kvs []attribute.KeyValue) (parts []string) {
+func (env *environment) renderAttributes(kvs []attribute.KeyValue) (parts []string) {
 	values := map[attribute.Key]string{}
 	for _, kv := range kvs {
 		values[kv.Key] = kv.Value.String()
@@ -234,11 +238,11 @@ func (s *scene) renderAttributes(kvs []attribute.KeyValue) (parts []string) {
 		case kv.Key == "redial.backoff.total" && value != "0":
 			value = "*"
 		case kv.Key == "server.address":
-			value = s.nameOf(value, values["server.port"])
+			value = env.nameOf(value, values["server.port"])
 		case kv.Key == "network.peer.address":
-			value = s.nameOf(value, values["network.peer.port"])
+			value = env.nameOf(value, values["network.peer.port"])
 		}
-		if either, ok := stopped[value]; ok && s.abrupt {
+		if either, ok := stopped[value]; ok && env.abrupt {
 			value = either
 		}
 		if strings.ContainsAny(value, " ") {
@@ -250,25 +254,25 @@ func (s *scene) renderAttributes(kvs []attribute.KeyValue) (parts []string) {
 	return parts
 }
 
-func (s *scene) nameOf(host, port string) string {
+func (env *environment) nameOf(host, port string) string {
 	address := host
 	if port != "" {
 		address = net.JoinHostPort(host, port)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if name, ok := s.names[address]; ok {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	if name, ok := env.names[address]; ok {
 		return name
 	}
 	return address
 }
 
-// awaitPassedOn waits until gRPC has counted in its own metrics each connection that was told to be READY: it does so a
-// little later, and maybe after it counted the connection's end.
-func (s *scene) awaitPassedOn() {
-	s.t.Helper()
-	want := int64(s.unseen)
-	for _, e := range s.told() {
+// awaitPassedOn waits until gRPC has counted in its own metrics each connection that was reported as READY: it does
+// so a little later, and maybe after it counted the connection's end.
+func (env *environment) awaitPassedOn() {
+	env.t.Helper()
+	want := int64(env.unseen)
+	for _, e := range env.recorded() {
 		if _, ok := e.(event.TransportReady); ok {
 			want++
 		}
@@ -277,7 +281,7 @@ func (s *scene) awaitPassedOn() {
 	deadline := time.Now().Add(patience)
 	for {
 		sums := map[string]int64{}
-		for key, value := range s.collect() {
+		for key, value := range env.collect() {
 			name, _, _ := strings.Cut(key, " ")
 			sums[name] += value
 		}
@@ -286,16 +290,16 @@ func (s *scene) awaitPassedOn() {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("waited %v for gRPC to count %d connections; it counts %v", patience, want, sums)
+			env.t.Fatalf("waited %v for gRPC to count %d connections; it counts %v", patience, want, sums)
 		}
 		runtime.Gosched()
 	}
 }
 
 // renderMetrics lists every series with its value: the count of a histogram.
-func (s *scene) renderMetrics() string {
-	s.t.Helper()
-	series := s.collect()
+func (env *environment) renderMetrics() string {
+	env.t.Helper()
+	series := env.collect()
 	var lines strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(series)) {
 		fmt.Fprintf(&lines, "%s: %d\n", key, series[key])
@@ -304,21 +308,21 @@ func (s *scene) renderMetrics() string {
 }
 
 // collect returns the value of every series; those that only differ in what is not shown become one.
-func (s *scene) collect() map[string]int64 {
-	s.t.Helper()
+func (env *environment) collect() map[string]int64 {
+	env.t.Helper()
 	series := map[string]int64{}
-	s.eachSeries(func(name string, of attribute.Set, value int64) {
-		series[strings.Join(append([]string{name}, s.renderAttributes(of.ToSlice())...), " ")] += value
+	env.eachSeries(func(name string, of attribute.Set, value int64) {
+		series[strings.Join(append([]string{name}, env.renderAttributes(of.ToSlice())...), " ")] += value
 	})
 	return series
 }
 
 // eachSeries calls a function with each time series and its value; that of a histogram is its count.
-func (s *scene) eachSeries(call func(name string, of attribute.Set, value int64)) {
-	s.t.Helper()
+func (env *environment) eachSeries(call func(name string, of attribute.Set, value int64)) {
+	env.t.Helper()
 	var rm metricdata.ResourceMetrics
-	if err := s.metrics.Collect(context.Background(), &rm); err != nil {
-		s.t.Fatal(err)
+	if err := env.metrics.Collect(context.Background(), &rm); err != nil {
+		env.t.Fatal(err)
 	}
 	for _, scope := range rm.ScopeMetrics {
 		for _, m := range scope.Metrics {
@@ -344,7 +348,7 @@ func (s *scene) eachSeries(call func(name string, of attribute.Set, value int64)
 					call(m.Name, p.Attributes, shown(p.Value))
 				}
 			default:
-				s.t.Errorf("%s: unexpected %T", m.Name, data)
+				env.t.Errorf("%s: unexpected %T", m.Name, data)
 			}
 		}
 	}
@@ -367,16 +371,16 @@ func TestMain(m *testing.M) {
 }
 
 // only returns the one ended span of a name.
-func (s *scene) only(name string) sdktrace.ReadOnlySpan {
-	s.t.Helper()
+func (env *environment) only(name string) sdktrace.ReadOnlySpan {
+	env.t.Helper()
 	var found []sdktrace.ReadOnlySpan
-	for _, span := range s.spans.Ended() {
+	for _, span := range env.spans.Ended() {
 		if span.Name() == name {
 			found = append(found, span)
 		}
 	}
 	if len(found) != 1 {
-		s.t.Fatalf("%d spans %s, want one", len(found), name)
+		env.t.Fatalf("%d spans %s, want one", len(found), name)
 	}
 	return found[0]
 }

@@ -34,20 +34,20 @@ func liveHeap() float64 {
 // is closed nothing holds on to it.
 func TestMemoryOfSubchannels(t *testing.T) {
 	const rounds = 5
-	for name, open := range map[string]func(*crowd, stats.Handler) []*grpc.ClientConn{
-		"Channels": (*crowd).channels, "RoundRobin": (*crowd).roundRobin,
+	for name, open := range map[string]func(*manyChannels, stats.Handler) []*grpc.ClientConn{
+		"Channels": (*manyChannels).channels, "RoundRobin": (*manyChannels).roundRobin,
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newScene(t)
+			env := newEnvironment(t)
 			count := &connections{}
-			c := &crowd{t: t, address: s.serve("S1", grpc.StatsHandler(count)).address, n: 500}
+			many := &manyChannels{t: t, address: env.serve("S1", grpc.StatsHandler(count)).address, n: 500}
 			redial := instrument.NewHandler(instrument.WithTracerProvider(nooptrace.NewTracerProvider()),
 				instrument.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))))
 			closed := 0
 			// measure returns the memory and the goroutines that each subchannel takes.
 			measure := func(h stats.Handler) (memory float64, goroutines int) {
 				heap, running := liveHeap(), runtime.NumGoroutine()
-				all := open(c, h)
+				all := open(many, h)
 				for _, cc := range all {
 					cc.Connect()
 				}
@@ -58,13 +58,13 @@ func TestMemoryOfSubchannels(t *testing.T) {
 						mustCall(t, cc, grpc.WaitForReady(true), grpc.Peer(&way))
 						ways[way.LocalAddr] = true
 					}
-					return len(ways) == c.n
+					return len(ways) == many.n
 				})
 				clear(ways)
 				if err := redial.Drain(t.Context()); err != nil {
 					t.Fatal(err)
 				}
-				memory, goroutines = (liveHeap()-heap)/float64(c.n), runtime.NumGoroutine()-running
+				memory, goroutines = (liveHeap()-heap)/float64(many.n), runtime.NumGoroutine()-running
 				for _, cc := range all {
 					if err := cc.Close(); err != nil {
 						t.Fatal(err)
@@ -74,9 +74,11 @@ func TestMemoryOfSubchannels(t *testing.T) {
 				clear(all)
 				wait(t, "nothing holds on to a closed channel", func() bool {
 					runtime.GC()
-					return c.freed.Load() == int64(closed)
+					return many.freed.Load() == int64(closed)
 				})
-				wait(t, "the connections are gone", func() bool { return count.open.Load() == 0 && runtime.NumGoroutine() <= running })
+				wait(t, "the connections are gone", func() bool {
+					return count.open.Load() == 0 && runtime.NumGoroutine() <= running
+				})
 				return memory, goroutines
 			}
 			measure(doNothing{}) // To warm up.

@@ -17,35 +17,35 @@ func TestManySubchannelsAtOnce(t *testing.T) {
 		subchannels = 2000
 		eventsEach  = 8 // At least, of one that connects.
 	)
-	s := newScene(t)
+	env := newEnvironment(t)
 	begun, blocked := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	h := s.newHandler(instrument.WithSink(event.SinkFunc(func(context.Context, event.Event) {
+	h := env.newHandler(instrument.WithSink(event.SinkFunc(func(context.Context, event.Event) {
 		once.Do(func() {
 			close(begun)
 			<-blocked
 		})
 	})))
 	count := &connections{}
-	c := &crowd{t: t, address: s.serve("S1", grpc.StatsHandler(count)).address, n: subchannels}
-	for _, cc := range c.roundRobin(h.StatsHandler()) {
-		s.keep(cc)
+	many := &manyChannels{t: t, address: env.serve("S1", grpc.StatsHandler(count)).address, n: subchannels}
+	for _, cc := range many.roundRobin(h.StatsHandler()) {
+		env.keep(cc)
 		cc.Connect()
 	}
 	<-begun
 	wait(t, "all are connected", func() bool { return count.open.Load() == subchannels })
 	close(blocked)
-	s.closeAll()
+	env.closeAll()
 	if err := h.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if told := len(s.told()); told < subchannels*eventsEach {
-		t.Errorf("%d events were told, want %d at least", told, subchannels*eventsEach)
+	if n := len(env.recorded()); n < subchannels*eventsEach {
+		t.Errorf("the sink has handled %d events, want %d at least", n, subchannels*eventsEach)
 	}
-	for series, n := range s.collect() {
+	for series, n := range env.collect() {
 		if series == "redial.events.dropped redial.sink=queue" {
 			t.Errorf("%d events were dropped", n)
 		}
 	}
-	s.shutdown()
+	env.shutdown()
 }

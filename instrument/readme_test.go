@@ -11,8 +11,8 @@ import (
 
 // The program in the README prints what happens, with a server's address and without.
 func TestProgramOfREADME(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1")
+	env := newEnvironment(t)
+	srv := env.serve("S1")
 	readme, err := os.ReadFile(filepath.Join("..", "README.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -29,7 +29,8 @@ func TestProgramOfREADME(t *testing.T) {
 		args, want []string
 	}{
 		{[]string{srv.address}, []string{"attempt 1 to " + srv.address, "READY", "the RPC ended with: <nil>"}},
-		{nil, []string{"attempt 1 to", "connection refused", "backing off", "the RPC ended with: rpc error: code = DeadlineExceeded"}},
+		{nil, []string{"attempt 1 to", "connection refused", "backing off",
+			"the RPC ended with: rpc error: code = DeadlineExceeded"}},
 	} {
 		out, err := exec.Command("go", append([]string{"run", file}, c.args...)...).CombinedOutput()
 		if err != nil {
@@ -41,5 +42,5 @@ func TestProgramOfREADME(t *testing.T) {
 			}
 		}
 	}
-	s.shutdown()
+	env.shutdown()
 }

@@ -69,7 +69,7 @@ func signalsPage(t *testing.T) string {
 
 var ownNames = regexp.MustCompile("`((?:redial|grpc|http2)\\.[a-z0-9_.]+)`")
 
-// docs/signals.md tells every name and every value, and no other.
+// docs/signals.md lists every name and every value, and no other.
 func TestSignalsPage(t *testing.T) {
 	page := signalsPage(t)
 	names := literals(t, filepath.Join("..", "internal", "signal"))
@@ -77,12 +77,12 @@ func TestSignalsPage(t *testing.T) {
 	known := slices.Concat(names[""], agents[""], []string{"grpc.connect.dial", "grpc.connect.handshake", "grpc.connect.settings"})
 	for _, name := range known {
 		if !strings.Contains(page, "`"+name+"`") {
-			t.Errorf("docs/signals.md does not tell %s", name)
+			t.Errorf("docs/signals.md does not list %s", name)
 		}
 	}
 	for _, match := range ownNames.FindAllStringSubmatch(page, -1) {
 		if !slices.Contains(known, match[1]) {
-			t.Errorf("docs/signals.md tells %s, which the code does not know", match[1])
+			t.Errorf("docs/signals.md lists %s, which the code does not know", match[1])
 		}
 	}
 	values := literals(t, "event")
@@ -93,7 +93,7 @@ func TestSignalsPage(t *testing.T) {
 		}
 		for _, value := range values[kind] {
 			if !strings.Contains(page, "`"+value+"`") {
-				t.Errorf("docs/signals.md does not tell the %s %s", kind, value)
+				t.Errorf("docs/signals.md does not list the %s %s", kind, value)
 			}
 		}
 	}

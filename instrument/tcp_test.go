@@ -19,23 +19,23 @@ import (
 
 // The sockets are sampled while there are transports, and once more when one is lost.
 func TestTCPMetrics(t *testing.T) {
-	s := newScene(t, instrument.WithTCPMetrics(10*time.Millisecond))
-	srv := s.serve("S1")
-	cc := s.dial(srv.address)
-	s.connect(cc)
+	env := newEnvironment(t, instrument.WithTCPMetrics(10*time.Millisecond))
+	srv := env.serve("S1")
+	cc := env.dial(srv.address)
+	env.connect(cc)
 	deadline := time.Now().Add(patience)
-	for s.collect()["grpc.tcp.min_rtt"] < 3 {
+	for env.collect()["grpc.tcp.min_rtt"] < 3 {
 		if time.Now().After(deadline) {
-			t.Fatalf("not sampled: %v", s.collect())
+			t.Fatalf("not sampled: %v", env.collect())
 		}
 	}
 	const rpcs = 10
 	for range rpcs {
 		mustCall(t, cc)
 	}
-	s.closeAll() // The last sample sees what these RPCs sent.
-	metrics := s.collect()
-	s.shutdown()
+	env.closeAll() // The last sample sees what these RPCs sent.
+	metrics := env.collect()
+	env.shutdown()
 	if sent := metrics["grpc.tcp.packets_sent"]; sent < rpcs {
 		t.Errorf("%d packets were sent with %d RPCs", sent, rpcs)
 	}
@@ -46,18 +46,18 @@ func TestTCPMetrics(t *testing.T) {
 
 // Without the option nothing is sampled.
 func TestNoTCPMetrics(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1")
-	cc := s.dial(srv.address)
-	s.connect(cc)
+	env := newEnvironment(t)
+	srv := env.serve("S1")
+	cc := env.dial(srv.address)
+	env.connect(cc)
 	mustCall(t, cc)
-	s.closeAll()
-	for key := range s.collect() {
+	env.closeAll()
+	for key := range env.collect() {
 		if strings.HasPrefix(key, "grpc.tcp.") {
 			t.Errorf("there is %s", key)
 		}
 	}
-	s.shutdown()
+	env.shutdown()
 }
 
 // faultyConn is a connection of somebody's own, whose socket panics when it is asked about.
@@ -83,31 +83,31 @@ func (r faultyRaw) Control(f func(fd uintptr)) error {
 	return r.RawConn.Control(f)
 }
 
-// What panics while a socket is read, by the clock or at a loss, is told, and harms nobody.
+// What panics while a socket is read, by the clock or at a loss, is reported, and harms nothing.
 func TestSocketPanics(t *testing.T) {
-	s := newScene(t, instrument.WithTCPMetrics(10*time.Millisecond))
-	var told atomic.Int64
-	s.onFault(func(err error) {
-		if told.Add(1); !strings.Contains(err.Error(), "a socket's fault") {
-			t.Errorf("told to otel.Handle: %v", err)
+	env := newEnvironment(t, instrument.WithTCPMetrics(10*time.Millisecond))
+	var reports atomic.Int64
+	env.onFault(func(err error) {
+		if reports.Add(1); !strings.Contains(err.Error(), "a socket's fault") {
+			t.Errorf("reported to otel.Handle: %v", err)
 		}
 	})
-	srv := s.serve("S1")
+	srv := env.serve("S1")
 	var faulty atomic.Bool
-	cc := s.dial(srv.address, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+	cc := env.dial(srv.address, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 		if err != nil {
 			return nil, err
 		}
 		return &faultyConn{conn.(*net.TCPConn), &faulty}, nil
 	}))
-	s.connect(cc)
+	env.connect(cc)
 	faulty.Store(true)
-	wait(t, "the sampler met the fault", func() bool { return told.Load() > 1 })
+	wait(t, "the sampler met the fault", func() bool { return reports.Load() > 1 })
 	mustCall(t, cc)
 	srv.stop()
-	s.awaitUnobserved(cc, connectivity.Idle)
+	env.awaitUnobserved(cc, connectivity.Idle)
 	faulty.Store(false)
-	s.closeAll()
-	s.shutdown()
+	env.closeAll()
+	env.shutdown()
 }

@@ -23,70 +23,70 @@ func isDraining(e event.Event) bool { _, ok := e.(event.TransportDraining); retu
 func isEnded(e event.Event) bool    { _, ok := e.(event.TransportEnded); return ok }
 
 // gone waits until the first transport is gone.
-func (s *scene) gone() {
-	s.t.Helper()
-	s.await(1, "a transport's end", isEnded)
+func (env *environment) gone() {
+	env.t.Helper()
+	env.await(1, "a transport's end", isEnded)
 }
 
 // lost waits until the channel's transport is gone and the channel is idle.
-func (s *scene) lost(cc *grpc.ClientConn) {
-	s.t.Helper()
-	s.awaitState(cc, connectivity.Idle)
-	s.gone()
+func (env *environment) lost(cc *grpc.ClientConn) {
+	env.t.Helper()
+	env.awaitState(cc, connectivity.Idle)
+	env.gone()
 }
 
 // The server closes connections that are older than some age: GOAWAY NO_ERROR, with nothing in flight.
 func TestMaxConnectionAge(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1", grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 200 * time.Millisecond}))
-	cc := s.dial(srv.address)
-	s.connect(cc)
-	s.lost(cc)
-	s.golden()
+	env := newEnvironment(t)
+	srv := env.serve("S1", grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 200 * time.Millisecond}))
+	cc := env.dial(srv.address)
+	env.connect(cc)
+	env.lost(cc)
+	env.golden()
 }
 
 // The same with a stream in flight, that ends well in the time of grace: the transport drains before it is gone.
 func TestMaxConnectionAgeWhileStreaming(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1", grpc.KeepaliveParams(keepalive.ServerParameters{
+	env := newEnvironment(t)
+	srv := env.serve("S1", grpc.KeepaliveParams(keepalive.ServerParameters{
 		MaxConnectionAge: 200 * time.Millisecond, MaxConnectionAgeGrace: patience,
 	}))
-	cc := s.dial(srv.address)
-	s.connect(cc)
+	cc := env.dial(srv.address)
+	env.connect(cc)
 	ctx, cancel := context.WithCancel(context.Background())
-	wait := s.streamWith(ctx, cc)
-	s.await(1, "a draining transport", isDraining)
+	wait := env.streamWith(ctx, cc)
+	env.await(1, "a draining transport", isDraining)
 	cancel()
 	if err := wait(); status.Code(err) != codes.Canceled {
 		t.Errorf("the stream ended with %v", err)
 	}
-	s.lost(cc)
-	s.golden()
+	env.lost(cc)
+	env.golden()
 }
 
 // The time of grace passes: the server cuts the stream off, whose error quotes the GOAWAY's debug data.
 func TestMaxConnectionAgeKillsStream(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1", grpc.KeepaliveParams(keepalive.ServerParameters{
+	env := newEnvironment(t)
+	srv := env.serve("S1", grpc.KeepaliveParams(keepalive.ServerParameters{
 		MaxConnectionAge: 200 * time.Millisecond, MaxConnectionAgeGrace: 200 * time.Millisecond,
 	}))
-	cc := s.dial(srv.address)
-	s.connect(cc)
-	if err := s.stream(cc)(); status.Code(err) != codes.Unavailable {
+	cc := env.dial(srv.address)
+	env.connect(cc)
+	if err := env.stream(cc)(); status.Code(err) != codes.Unavailable {
 		t.Errorf("the stream ended with %v", err)
 	}
-	s.lost(cc)
-	s.golden()
+	env.lost(cc)
+	env.golden()
 }
 
 // The server closes connections on which nothing happens.
 func TestMaxConnectionIdle(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1", grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 200 * time.Millisecond}))
-	cc := s.dial(srv.address)
-	s.connect(cc)
-	s.lost(cc)
-	s.golden()
+	env := newEnvironment(t)
+	srv := env.serve("S1", grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 200 * time.Millisecond}))
+	cc := env.dial(srv.address)
+	env.connect(cc)
+	env.lost(cc)
+	env.golden()
 }
 
 // h2 speaks enough HTTP/2 to be READY. Once it has read so many whole requests, and all that gRPC says besides, it
@@ -123,50 +123,52 @@ func h2(t *testing.T, requests int, then func(c net.Conn, f *http2.Framer) error
 }
 
 func TestTooManyPings(t *testing.T) {
-	s := newScene(t)
+	env := newEnvironment(t)
 	drained := make(chan struct{})
-	cc := s.dial(s.raw("S1", h2(t, 1, func(c net.Conn, f *http2.Framer) error {
+	cc := env.dial(env.raw("S1", h2(t, 1, func(c net.Conn, f *http2.Framer) error {
 		if err := f.WriteGoAway(1, http2.ErrCodeEnhanceYourCalm, []byte("too_many_pings")); err != nil {
 			return err
 		}
 		<-drained // Else the kernel may know of the end before gRPC knows of the GOAWAY.
 		return c.(*net.TCPConn).CloseWrite()
 	})))
-	s.connect(cc)
+	env.connect(cc)
 	done := make(chan error, 1)
 	go func() { done <- call(cc) }()
-	s.await(1, "a draining transport", isDraining)
+	env.await(1, "a draining transport", isDraining)
 	close(drained)
 	if err := <-done; status.Code(err) != codes.Unavailable {
 		t.Errorf("RPC: %v", err)
 	}
-	s.lost(cc)
-	s.golden()
+	env.lost(cc)
+	env.golden()
 }
 
 // The server says GOAWAY before it saw the RPC: gRPC sends it again, on another connection, and it succeeds.
 func TestGoAwayUnseen(t *testing.T) {
-	s := newScene(t)
-	leaving := s.raw("S1", h2(t, 1, func(c net.Conn, f *http2.Framer) error {
+	env := newEnvironment(t)
+	leaving := env.raw("S1", h2(t, 1, func(c net.Conn, f *http2.Framer) error {
 		if err := f.WriteGoAway(0, http2.ErrCodeNo, nil); err != nil {
 			return err
 		}
 		_, _ = io.Copy(io.Discard, c) // Until the client closes, in whichever way.
 		return nil
 	}))
-	staying := s.serve("S2")
+	staying := env.serve("S2")
 	addresses := make(chan string, 2)
 	addresses <- leaving
 	addresses <- staying.address
-	cc := s.dial("passthrough:///either", grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+	cc := env.dial("passthrough:///either", grpc.WithContextDialer(func(
+		ctx context.Context, _ string,
+	) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp", <-addresses)
 	}))
-	s.connect(cc)
+	env.connect(cc)
 	mustCall(t, cc)
-	s.gone()
-	s.closeAll()
-	defer s.shutdown()
-	for _, e := range s.told() {
+	env.gone()
+	env.closeAll()
+	defer env.shutdown()
+	for _, e := range env.recorded() {
 		if e, ok := e.(event.TransportEnded); ok && e.Conn.Remote == leaving &&
 			(e.Cause != event.CauseGoAway || e.InFlight != 1 || e.Retried != 1 || e.Interrupted != 0) {
 			t.Errorf("%s: in flight %d, retried %d, want one of each and none killed", e, e.InFlight, e.Retried)
@@ -183,80 +185,80 @@ func mute(t *testing.T, c net.Conn) {
 
 // The peer stops reading: keepalive gives the connection up after 10 s, the least that gRPC allows, and 1 s.
 func TestKeepaliveTimeout(t *testing.T) {
-	s := newScene(t)
-	cc := s.dial(s.raw("S1", func(c net.Conn) { mute(t, c) }), grpc.WithKeepaliveParams(keepalive.ClientParameters{
+	env := newEnvironment(t)
+	cc := env.dial(env.raw("S1", func(c net.Conn) { mute(t, c) }), grpc.WithKeepaliveParams(keepalive.ClientParameters{
 		Time: 10 * time.Second, Timeout: time.Second, PermitWithoutStream: true,
 	}))
-	s.connect(cc)
-	s.lost(cc)
-	s.golden()
+	env.connect(cc)
+	env.lost(cc)
+	env.golden()
 }
 
 // callUntilLost makes RPCs that none is answered of, and waits until they failed and the transport is gone.
-func (s *scene) callUntilLost(cc *grpc.ClientConn, n int) {
-	s.t.Helper()
+func (env *environment) callUntilLost(cc *grpc.ClientConn, n int) {
+	env.t.Helper()
 	errs := make(chan error)
 	for range n {
 		go func() { errs <- call(cc) }()
 	}
 	for range n {
 		if err := <-errs; status.Code(err) != codes.Unavailable {
-			s.t.Errorf("RPC: %v", err)
+			env.t.Errorf("RPC: %v", err)
 		}
 	}
-	s.lost(cc)
+	env.lost(cc)
 }
 
 // RST in the middle of an RPC.
 func TestResetWhileCalling(t *testing.T) {
-	s := newScene(t)
-	cc := s.dial(s.raw("S1", h2(t, 1, func(c net.Conn, _ *http2.Framer) error {
+	env := newEnvironment(t)
+	cc := env.dial(env.raw("S1", h2(t, 1, func(c net.Conn, _ *http2.Framer) error {
 		return errors.Join(c.(*net.TCPConn).SetLinger(0), c.Close())
 	})))
-	s.connect(cc)
-	s.callUntilLost(cc, 1)
-	s.golden()
+	env.connect(cc)
+	env.callUntilLost(cc, 1)
+	env.golden()
 }
 
 // FIN in the middle of three RPCs.
 func TestPeerClosesWhileCalling(t *testing.T) {
-	s := newScene(t)
-	cc := s.dial(s.raw("S1", h2(t, 3, func(c net.Conn, _ *http2.Framer) error {
+	env := newEnvironment(t)
+	cc := env.dial(env.raw("S1", h2(t, 3, func(c net.Conn, _ *http2.Framer) error {
 		return c.(*net.TCPConn).CloseWrite()
 	})))
-	s.connect(cc)
-	s.callUntilLost(cc, 3)
-	s.golden()
+	env.connect(cc)
+	env.callUntilLost(cc, 3)
+	env.golden()
 }
 
 // The server breaks the protocol: gRPC closes the connection.
 func TestProtocolError(t *testing.T) {
-	s := newScene(t)
-	cc := s.dial(s.raw("S1", h2(t, 1, func(_ net.Conn, f *http2.Framer) error {
+	env := newEnvironment(t)
+	cc := env.dial(env.raw("S1", h2(t, 1, func(_ net.Conn, f *http2.Framer) error {
 		f.AllowIllegalWrites = true
 		return f.WriteWindowUpdate(0, 0)
 	})))
-	s.connect(cc)
-	s.callUntilLost(cc, 1)
-	s.golden()
+	env.connect(cc)
+	env.callUntilLost(cc, 1)
+	env.golden()
 }
 
-// Streams of a real server that is stopped: how they end depends on what was on its way, but they are all told of.
+// Streams of a real server that is stopped: how they end depends on what was on its way, but all are recorded.
 func TestStreamsAtTeardown(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1")
-	cc := s.dial(srv.address)
-	s.connect(cc)
-	waits := []func() error{s.stream(cc), s.stream(cc), s.stream(cc)}
+	env := newEnvironment(t)
+	srv := env.serve("S1")
+	cc := env.dial(srv.address)
+	env.connect(cc)
+	waits := []func() error{env.stream(cc), env.stream(cc), env.stream(cc)}
 	srv.stop()
 	for _, wait := range waits {
 		if err := wait(); status.Code(err) != codes.Unavailable {
 			t.Errorf("a stream ended with %v", err)
 		}
 	}
-	s.lost(cc)
-	s.closeAll()
-	for _, e := range s.told() {
+	env.lost(cc)
+	env.closeAll()
+	for _, e := range env.recorded() {
 		ended, ok := e.(event.TransportEnded)
 		if !ok {
 			continue
@@ -265,7 +267,7 @@ func TestStreamsAtTeardown(t *testing.T) {
 			t.Errorf("%v: want 3 RPCs killed by peer_closed or connection_reset", ended)
 		}
 	}
-	s.shutdown()
+	env.shutdown()
 }
 
 // idleSoon is long enough for a channel to be READY before it goes idle.
@@ -273,98 +275,100 @@ const idleSoon = 500 * time.Millisecond
 
 // A channel goes idle, and an RPC wakes it.
 func TestIdleTimeoutAndWake(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1")
-	cc := s.dial(srv.address, grpc.WithIdleTimeout(idleSoon))
-	s.connect(cc)
-	s.lost(cc)
-	s.connect(cc)
-	s.golden()
+	env := newEnvironment(t)
+	srv := env.serve("S1")
+	cc := env.dial(srv.address, grpc.WithIdleTimeout(idleSoon))
+	env.connect(cc)
+	env.lost(cc)
+	env.connect(cc)
+	env.golden()
 }
 
 // The resolver takes away the address that is connected to, and gives another.
 func TestAddressRemoved(t *testing.T) {
-	s := newScene(t)
-	one, two := s.serve("S1"), s.serve("S2")
+	env := newEnvironment(t)
+	one, two := env.serve("S1"), env.serve("S2")
 	r, option := addresses(one.address)
-	cc := s.dial("scene:///moving", option)
-	s.connect(cc)
+	cc := env.dial("static:///moving", option)
+	env.connect(cc)
 	r.UpdateState(endpoints(two.address))
-	awaitKind[event.TransportReady](s, 2)
-	s.gone()
-	s.golden()
+	awaitKind[event.TransportReady](env, 2)
+	env.gone()
+	env.golden()
 }
 
 // One of two endpoints of round_robin is taken away.
 func TestEndpointRemoved(t *testing.T) {
-	s := newScene(t)
-	one, two := s.serve("S1"), s.serve("S2")
+	env := newEnvironment(t)
+	one, two := env.serve("S1"), env.serve("S2")
 	r, option := addresses(one.address, two.address)
-	cc := s.dial("scene:///fewer", option, grpc.WithDefaultServiceConfig(roundRobin))
-	s.connect(cc)
-	awaitKind[event.TransportReady](s, 2)
+	cc := env.dial("static:///fewer", option, grpc.WithDefaultServiceConfig(roundRobin))
+	env.connect(cc)
+	awaitKind[event.TransportReady](env, 2)
 	r.UpdateState(endpoints(one.address))
-	s.gone()
-	s.golden()
+	env.gone()
+	env.golden()
 }
 
 // A new service config replaces the policy.
 func TestPolicyReplaced(t *testing.T) {
-	s := newScene(t)
-	srv := s.serve("S1")
+	env := newEnvironment(t)
+	srv := env.serve("S1")
 	r, option := addresses(srv.address)
-	cc := s.dial("scene:///replaced", option)
-	s.connect(cc)
+	cc := env.dial("static:///replaced", option)
+	env.connect(cc)
 	state := endpoints(srv.address)
 	state.ServiceConfig = r.CC().ParseServiceConfig(roundRobin)
 	r.UpdateState(state)
-	awaitKind[event.TransportReady](s, 2)
-	s.gone()
-	s.golden()
+	awaitKind[event.TransportReady](env, 2)
+	env.gone()
+	env.golden()
 }
 
 // ClientConn.Close in each of the states.
 func TestClose(t *testing.T) {
 	t.Run("Idle", func(t *testing.T) {
-		s := newScene(t)
-		s.dial(s.freeAddress("DEAD"))
-		s.golden()
+		env := newEnvironment(t)
+		env.dial(env.freeAddress("DEAD"))
+		env.golden()
 	})
 	t.Run("Connecting", func(t *testing.T) {
-		s := newScene(t)
+		env := newEnvironment(t)
 		dialing := make(chan struct{})
-		s.dial(s.name("192.0.2.1:1", "SILENT"), grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+		env.dial(env.name("192.0.2.1:1", "SILENT"), grpc.WithContextDialer(func(
+			ctx context.Context, _ string,
+		) (net.Conn, error) {
 			close(dialing)
 			<-ctx.Done()
 			return nil, ctx.Err()
 		})).Connect()
 		<-dialing
-		awaitKind[event.AttemptStarted](s, 1)
-		s.golden()
+		awaitKind[event.AttemptStarted](env, 1)
+		env.golden()
 	})
 	t.Run("Ready", func(t *testing.T) {
-		s := newScene(t)
-		srv := s.serve("S1")
-		cc := s.dial(srv.address)
-		s.connect(cc)
-		wait := s.stream(cc)
-		s.closeAll()
+		env := newEnvironment(t)
+		srv := env.serve("S1")
+		cc := env.dial(srv.address)
+		env.connect(cc)
+		wait := env.stream(cc)
+		env.closeAll()
 		if err := wait(); status.Code(err) != codes.Canceled {
 			t.Errorf("the stream ended with %v", err)
 		}
-		s.golden()
+		env.golden()
 	})
 	t.Run("TransientFailure", func(t *testing.T) {
-		s := newScene(t)
-		s.failOnce(s.freeAddress("DEAD"))
+		env := newEnvironment(t)
+		env.failOnce(env.freeAddress("DEAD"))
 	})
 	t.Run("Lost", func(t *testing.T) {
-		s := newScene(t)
-		srv := s.serve("S1")
-		cc := s.dial(srv.address)
-		s.connect(cc)
+		env := newEnvironment(t)
+		srv := env.serve("S1")
+		cc := env.dial(srv.address)
+		env.connect(cc)
 		srv.stop()
-		s.lost(cc)
-		s.golden()
+		env.lost(cc)
+		env.golden()
 	})
 }

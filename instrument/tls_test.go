@@ -29,7 +29,7 @@ func newAuthority(t *testing.T) *authority {
 	t.Helper()
 	a := &authority{t: t}
 	a.cert, a.key = a.sign(&x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "scene authority"}, IsCA: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true,
 		NotAfter: time.Now().Add(time.Hour), BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	})
 	return a
@@ -76,38 +76,38 @@ func TestTLS(t *testing.T) {
 	a := newAuthority(t)
 	later := time.Now().Add(time.Hour)
 	t.Run("Good", func(t *testing.T) {
-		s := newScene(t)
-		srv := s.serve("S1", a.server("scene.test", later))
-		cc := s.dial(srv.address, grpc.WithTransportCredentials(a.client("scene.test")))
-		s.connect(cc)
+		env := newEnvironment(t)
+		srv := env.serve("S1", a.server("server.test", later))
+		cc := env.dial(srv.address, grpc.WithTransportCredentials(a.client("server.test")))
+		env.connect(cc)
 		mustCall(t, cc)
-		s.golden()
+		env.golden()
 	})
 	t.Run("UnknownAuthority", func(t *testing.T) {
-		s := newScene(t)
-		srv := s.serve("S1", a.server("scene.test", later))
-		s.failOnce(srv.address, grpc.WithTransportCredentials(newAuthority(t).client("scene.test")))
+		env := newEnvironment(t)
+		srv := env.serve("S1", a.server("server.test", later))
+		env.failOnce(srv.address, grpc.WithTransportCredentials(newAuthority(t).client("server.test")))
 	})
 	t.Run("Expired", func(t *testing.T) {
-		s := newScene(t)
-		srv := s.serve("S1", a.server("scene.test", time.Now().Add(-time.Hour)))
-		s.failOnce(srv.address, grpc.WithTransportCredentials(a.client("scene.test")))
+		env := newEnvironment(t)
+		srv := env.serve("S1", a.server("server.test", time.Now().Add(-time.Hour)))
+		env.failOnce(srv.address, grpc.WithTransportCredentials(a.client("server.test")))
 	})
 	t.Run("WrongName", func(t *testing.T) {
-		s := newScene(t)
-		srv := s.serve("S1", a.server("other.test", later))
-		s.failOnce(srv.address, grpc.WithTransportCredentials(a.client("scene.test")))
+		env := newEnvironment(t)
+		srv := env.serve("S1", a.server("other.test", later))
+		env.failOnce(srv.address, grpc.WithTransportCredentials(a.client("server.test")))
 	})
 	t.Run("PlainServer", func(t *testing.T) {
-		s := newScene(t)
-		srv := s.serve("S1")
-		s.failOnce(srv.address, grpc.WithTransportCredentials(a.client("scene.test")))
+		env := newEnvironment(t)
+		srv := env.serve("S1")
+		env.failOnce(srv.address, grpc.WithTransportCredentials(a.client("server.test")))
 	})
 	// A TLS server answers a plain client with an alert; this one reads the whole preface first, so that it closes with
 	// FIN and not with RST.
 	t.Run("PlainClient", func(t *testing.T) {
-		s := newScene(t)
-		s.failOnce(s.raw("S1", func(c net.Conn) {
+		env := newEnvironment(t)
+		env.failOnce(env.raw("S1", func(c net.Conn) {
 			if _, err := c.Write([]byte{21, 3, 1, 0, 2, 2, 70}); err != nil {
 				t.Error(err)
 			}
@@ -138,7 +138,9 @@ func (token) RequireTransportSecurity() bool { return true }
 
 // tokens is an interceptor that notes the tokens of the RPCs.
 func tokens(seen chan<- []string) grpc.ServerOption {
-	return grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	return grpc.UnaryInterceptor(func(
+		ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler,
+	) (any, error) {
 		md, _ := metadata.FromIncomingContext(ctx)
 		seen <- md.Get("token")
 		return next(ctx, req)
@@ -149,45 +151,46 @@ func TestCredentials(t *testing.T) {
 	a := newAuthority(t)
 	good := func(name string) grpc.ServerOption { return a.server(name, time.Now().Add(time.Hour)) }
 	t.Run("Bundle", func(t *testing.T) {
-		s := newScene(t)
+		env := newEnvironment(t)
 		seen := make(chan []string, 1)
-		srv := s.serve("S1", good("scene.test"), tokens(seen))
-		cc := s.dialWith(srv.address, s.handler.DialOption(),
-			grpc.WithAuthority("scene.test"), grpc.WithCredentialsBundle(bundle{a.client("scene.test"), token("bundled")}))
-		s.connect(cc)
+		srv := env.serve("S1", good("server.test"), tokens(seen))
+		cc := env.dialWith(srv.address, env.handler.DialOption(),
+			grpc.WithAuthority("server.test"), grpc.WithCredentialsBundle(bundle{a.client("server.test"), token("bundled")}))
+		env.connect(cc)
 		mustCall(t, cc)
 		wantTokens(t, <-seen, "bundled")
-		s.golden()
+		env.golden()
 	})
 	t.Run("PerRPC", func(t *testing.T) {
-		s := newScene(t)
+		env := newEnvironment(t)
 		seen := make(chan []string, 1)
-		srv := s.serve("S1", good("scene.test"), tokens(seen))
-		cc := s.dial(srv.address, grpc.WithTransportCredentials(a.client("scene.test")), grpc.WithPerRPCCredentials(token("channel's")))
-		s.connect(cc)
+		srv := env.serve("S1", good("server.test"), tokens(seen))
+		cc := env.dial(srv.address,
+			grpc.WithTransportCredentials(a.client("server.test")), grpc.WithPerRPCCredentials(token("channel's")))
+		env.connect(cc)
 		mustCall(t, cc)
 		wantTokens(t, <-seen, "channel's")
-		s.golden()
+		env.golden()
 	})
 	t.Run("PerCall", func(t *testing.T) {
-		s := newScene(t)
+		env := newEnvironment(t)
 		seen := make(chan []string, 1)
-		srv := s.serve("S1", good("scene.test"), tokens(seen))
-		cc := s.dial(srv.address, grpc.WithTransportCredentials(a.client("scene.test")))
-		s.connect(cc)
+		srv := env.serve("S1", good("server.test"), tokens(seen))
+		cc := env.dial(srv.address, grpc.WithTransportCredentials(a.client("server.test")))
+		env.connect(cc)
 		mustCall(t, cc, grpc.PerRPCCredentials(token("call's")))
 		wantTokens(t, <-seen, "call's")
-		s.golden()
+		env.golden()
 	})
 	t.Run("InsecureRefusesTokens", func(t *testing.T) {
-		s := newScene(t)
-		srv := s.serve("S1")
-		cc := s.dial(srv.address)
-		s.connect(cc)
+		env := newEnvironment(t)
+		srv := env.serve("S1")
+		cc := env.dial(srv.address)
+		env.connect(cc)
 		if err := call(cc, grpc.PerRPCCredentials(token("call's"))); err == nil {
 			t.Error("a token was sent over an insecure connection")
 		}
-		s.golden()
+		env.golden()
 	})
 }
 
@@ -201,6 +204,6 @@ func wantTokens(t *testing.T, have []string, want string) {
 // A handshake that hangs fails at the attempt's deadline, in the handshake phase.
 func TestHandshakeHangs(t *testing.T) {
 	a := newAuthority(t)
-	s := newScene(t)
-	s.failOnce(s.raw("S1", func(net.Conn) {}), shortDeadline, grpc.WithTransportCredentials(a.client("scene.test")))
+	env := newEnvironment(t)
+	env.failOnce(env.raw("S1", func(net.Conn) {}), shortDeadline, grpc.WithTransportCredentials(a.client("server.test")))
 }

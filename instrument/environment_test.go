@@ -36,8 +36,9 @@ var insecureOption = grpc.WithTransportCredentials(insecure.NewCredentials())
 // quickBackoff keeps the tests short: gRPC's own waits a second at least.
 var quickBackoff = backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1, MaxDelay: 200 * time.Millisecond}
 
-// scene is one scenario: a handler whose spans, metrics and events are recorded, and names for the addresses in it.
-type scene struct {
+// environment is one scenario: a handler whose spans, metrics and events are recorded, and names for the addresses in
+// it.
+type environment struct {
 	t       *testing.T
 	handler *instrument.Handler
 	tracer  *sdktrace.TracerProvider
@@ -54,142 +55,143 @@ type scene struct {
 	more   chan struct{} // Closed and made anew with each event.
 }
 
-// newScene returns a scene in which no goroutine may be left behind, and no fault of redial's own may occur.
-func newScene(t *testing.T, opts ...instrument.Option) *scene {
+// newEnvironment returns an environment in which no goroutine may be left behind, and no fault of redial's own may
+// occur.
+func newEnvironment(t *testing.T, opts ...instrument.Option) *environment {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
-	s := &scene{
+	env := &environment{
 		t:       t,
 		spans:   tracetest.NewSpanRecorder(),
 		metrics: sdkmetric.NewManualReader(),
 		names:   map[string]string{},
 		more:    make(chan struct{}),
 	}
-	s.meter = sdkmetric.NewMeterProvider(sdkmetric.WithReader(s.metrics))
-	s.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(s.spans))
-	s.handler = s.newHandler(opts...)
-	s.onFault(func(err error) { t.Errorf("told to otel.Handle: %v", err) })
-	return s
+	env.meter = sdkmetric.NewMeterProvider(sdkmetric.WithReader(env.metrics))
+	env.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(env.spans))
+	env.handler = env.newHandler(opts...)
+	env.onFault(func(err error) { t.Errorf("reported to otel.Handle: %v", err) })
+	return env
 }
 
-// onFault sets who is told what goes wrong in redial.
-func (s *scene) onFault(tell func(error)) {
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(tell))
+// onFault sets what takes the errors of redial's own.
+func (env *environment) onFault(handle func(error)) {
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(handle))
 }
 
-func (s *scene) newHandler(opts ...instrument.Option) *instrument.Handler {
+func (env *environment) newHandler(opts ...instrument.Option) *instrument.Handler {
 	return instrument.NewHandler(append([]instrument.Option{
-		instrument.WithTracerProvider(s.tracer),
-		instrument.WithMeterProvider(s.meter),
+		instrument.WithTracerProvider(env.tracer),
+		instrument.WithMeterProvider(env.meter),
 		instrument.WithBackoff(quickBackoff),
-		instrument.WithSink(event.SinkFunc(s.record)),
+		instrument.WithSink(event.SinkFunc(env.record)),
 	}, opts...)...)
 }
 
-func (s *scene) record(_ context.Context, e event.Event) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.events = append(s.events, e)
-	close(s.more)
-	s.more = make(chan struct{})
+func (env *environment) record(_ context.Context, e event.Event) {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	env.events = append(env.events, e)
+	close(env.more)
+	env.more = make(chan struct{})
 }
 
 // name makes an address appear under a name.
-func (s *scene) name(address, name string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.names[address] = name
+func (env *environment) name(address, name string) string {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	env.names[address] = name
 	return address
 }
 
 // await waits until so many events match.
-func (s *scene) await(n int, what string, match func(event.Event) bool) {
-	s.t.Helper()
+func (env *environment) await(n int, what string, match func(event.Event) bool) {
+	env.t.Helper()
 	timeout := time.After(patience)
 	for {
-		s.mu.Lock()
+		env.mu.Lock()
 		found := 0
-		for _, e := range s.events {
+		for _, e := range env.events {
 			if match(e) {
 				found++
 			}
 		}
-		more := s.more
-		s.mu.Unlock()
+		more := env.more
+		env.mu.Unlock()
 		if found >= n {
 			return
 		}
 		select {
 		case <-more:
 		case <-timeout:
-			s.t.Fatalf("waited %v for event %d that is %s; there were:\n%s", patience, n, what, s.story())
+			env.t.Fatalf("waited %v for event %d that is %s; there were:\n%s", patience, n, what, env.story())
 		}
 	}
 }
 
-func (s *scene) story() (text string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, e := range s.events {
+func (env *environment) story() (text string) {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	for _, e := range env.events {
 		text += e.EventHeader().Time.Format("05.000000 ") + e.String() + "\n"
 	}
 	return text
 }
 
 // awaitKind waits for the n-th event of a type.
-func awaitKind[E event.Event](s *scene, n int) {
-	s.t.Helper()
+func awaitKind[E event.Event](env *environment, n int) {
+	env.t.Helper()
 	var e E
-	s.await(n, "a "+typeName(e), func(have event.Event) bool { _, ok := have.(E); return ok })
+	env.await(n, "a "+typeName(e), func(have event.Event) bool { _, ok := have.(E); return ok })
 }
 
 // dial makes an observed channel, insecure unless the options say otherwise.
-func (s *scene) dial(target string, opts ...grpc.DialOption) *grpc.ClientConn {
-	s.t.Helper()
-	return s.dialWith(target, append([]grpc.DialOption{
-		insecureOption, s.handler.DialOption(),
+func (env *environment) dial(target string, opts ...grpc.DialOption) *grpc.ClientConn {
+	env.t.Helper()
+	return env.dialWith(target, append([]grpc.DialOption{
+		insecureOption, env.handler.DialOption(),
 	}, opts...)...)
 }
 
-func (s *scene) dialWith(target string, opts ...grpc.DialOption) *grpc.ClientConn {
-	s.t.Helper()
+func (env *environment) dialWith(target string, opts ...grpc.DialOption) *grpc.ClientConn {
+	env.t.Helper()
 	cc, err := grpc.NewClient(target, append([]grpc.DialOption{
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: quickBackoff, MinConnectTimeout: 5 * time.Second}),
 	}, opts...)...)
 	if err != nil {
-		s.t.Fatal(err)
+		env.t.Fatal(err)
 	}
-	s.keep(cc)
+	env.keep(cc)
 	return cc
 }
 
-// keep closes the channel at the scene's end.
-func (s *scene) keep(cc *grpc.ClientConn) { s.conns = append(s.conns, cc) }
+// keep closes the channel at the end of the test.
+func (env *environment) keep(cc *grpc.ClientConn) { env.conns = append(env.conns, cc) }
 
-// closeAll closes the channels and waits until all that was open is told to be over.
-func (s *scene) closeAll() {
-	s.t.Helper()
-	for _, cc := range s.conns {
+// closeAll closes the channels and waits until everything that was open has ended.
+func (env *environment) closeAll() {
+	env.t.Helper()
+	for _, cc := range env.conns {
 		if err := cc.Close(); err != nil && status.Code(err) != codes.Canceled {
-			s.t.Errorf("close: %v", err)
+			env.t.Errorf("close: %v", err)
 		}
 	}
-	s.awaitBalance()
+	env.awaitBalance()
 }
 
 // awaitBalance waits until every transport, episode and RPC's wait that began has ended.
-func (s *scene) awaitBalance() {
-	s.t.Helper()
+func (env *environment) awaitBalance() {
+	env.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for {
-		if err := s.handler.Drain(ctx); err != nil {
-			s.t.Fatalf("the queue was not drained: %v", err)
+		if err := env.handler.Drain(ctx); err != nil {
+			env.t.Fatalf("the queue was not drained: %v", err)
 		}
-		s.mu.Lock()
+		env.mu.Lock()
 		open := 0
-		for _, e := range s.events {
+		for _, e := range env.events {
 			switch e.(type) {
 			case event.TransportReady, event.ConnectStarted, event.AttemptStarted, event.BackoffStarted, event.PickWaitStarted:
 				open++
@@ -197,31 +199,31 @@ func (s *scene) awaitBalance() {
 				open--
 			}
 		}
-		more := s.more
-		s.mu.Unlock()
+		more := env.more
+		env.mu.Unlock()
 		if open == 0 {
 			return
 		}
 		select {
 		case <-more:
 		case <-ctx.Done():
-			s.t.Fatalf("%d things that began did not end:\n%s", open, s.story())
+			env.t.Fatalf("%d things that began did not end:\n%s", open, env.story())
 		}
 	}
 }
 
 // connect wakes a channel and waits until it is READY.
-func (s *scene) connect(cc *grpc.ClientConn) {
-	s.t.Helper()
+func (env *environment) connect(cc *grpc.ClientConn) {
+	env.t.Helper()
 	cc.Connect()
-	s.awaitState(cc, connectivity.Ready)
+	env.awaitState(cc, connectivity.Ready)
 }
 
-// awaitState waits until a channel has a state, and redial told so.
-func (s *scene) awaitState(cc *grpc.ClientConn, want connectivity.State) {
-	s.t.Helper()
-	s.awaitUnobserved(cc, want)
-	s.await(1, "the channel's "+want.String(), func(e event.Event) bool {
+// awaitState waits until a channel has a state, and redial reported that.
+func (env *environment) awaitState(cc *grpc.ClientConn, want connectivity.State) {
+	env.t.Helper()
+	env.awaitUnobserved(cc, want)
+	env.await(1, "the channel's "+want.String(), func(e event.Event) bool {
 		c, ok := e.(event.ChannelState)
 		return ok && strings.EqualFold(string(c.To), want.String())
 	})
@@ -247,21 +249,21 @@ func mustCall(t *testing.T, cc *grpc.ClientConn, opts ...grpc.CallOption) {
 }
 
 // stream opens a stream that lives until its transport ends, and returns a function that waits for that.
-func (s *scene) stream(cc *grpc.ClientConn) (wait func() error) {
-	s.t.Helper()
-	return s.streamWith(context.Background(), cc)
+func (env *environment) stream(cc *grpc.ClientConn) (wait func() error) {
+	env.t.Helper()
+	return env.streamWith(context.Background(), cc)
 }
 
-func (s *scene) streamWith(ctx context.Context, cc *grpc.ClientConn) (wait func() error) {
-	s.t.Helper()
+func (env *environment) streamWith(ctx context.Context, cc *grpc.ClientConn) (wait func() error) {
+	env.t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, patience)
-	s.t.Cleanup(cancel)
+	env.t.Cleanup(cancel)
 	stream, err := healthpb.NewHealthClient(cc).Watch(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
 	if err == nil {
 		_, err = stream.Recv()
 	}
 	if err != nil {
-		s.t.Fatalf("stream: %v", err)
+		env.t.Fatalf("stream: %v", err)
 	}
 	return func() error {
 		for {
@@ -275,7 +277,7 @@ func (s *scene) streamWith(ctx context.Context, cc *grpc.ClientConn) (wait func(
 // server is a real gRPC server on loopback that can be stopped and started again at the same address.
 type server struct {
 	t       *testing.T
-	scene   *scene
+	env     *environment
 	network string
 	address string
 	opts    []grpc.ServerOption
@@ -285,18 +287,18 @@ type server struct {
 }
 
 // serve starts a server and gives its address a name.
-func (s *scene) serve(name string, opts ...grpc.ServerOption) *server {
-	s.t.Helper()
-	srv := s.serveOn("tcp", "127.0.0.1:0", opts...)
-	s.name(srv.address, name)
+func (env *environment) serve(name string, opts ...grpc.ServerOption) *server {
+	env.t.Helper()
+	srv := env.serveOn("tcp", "127.0.0.1:0", opts...)
+	env.name(srv.address, name)
 	return srv
 }
 
-func (s *scene) serveOn(network, address string, opts ...grpc.ServerOption) *server {
-	s.t.Helper()
-	srv := &server{t: s.t, scene: s, network: network, address: address, opts: opts}
+func (env *environment) serveOn(network, address string, opts ...grpc.ServerOption) *server {
+	env.t.Helper()
+	srv := &server{t: env.t, env: env, network: network, address: address, opts: opts}
 	srv.start()
-	s.t.Cleanup(srv.stop)
+	env.t.Cleanup(srv.stop)
 	return srv
 }
 
@@ -318,7 +320,7 @@ func (s *server) stop() {
 	if s.srv == nil {
 		return
 	}
-	s.scene.abrupt = true
+	s.env.abrupt = true
 	s.srv.Stop()
 	if err := <-s.done; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		s.t.Errorf("serve: %v", err)
@@ -327,11 +329,11 @@ func (s *server) stop() {
 }
 
 // raw is a listener whose connections are handled by a function, for servers that do not speak gRPC.
-func (s *scene) raw(name string, handle func(net.Conn)) (address string) {
-	s.t.Helper()
+func (env *environment) raw(name string, handle func(net.Conn)) (address string) {
+	env.t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		s.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 	var all sync.WaitGroup
 	var mu sync.Mutex
@@ -348,7 +350,7 @@ func (s *scene) raw(name string, handle func(net.Conn)) (address string) {
 			all.Go(func() { handle(c) })
 		}
 	})
-	s.t.Cleanup(func() {
+	env.t.Cleanup(func() {
 		errs := []error{lis.Close()}
 		mu.Lock()
 		for _, c := range conns {
@@ -359,29 +361,29 @@ func (s *scene) raw(name string, handle func(net.Conn)) (address string) {
 		mu.Unlock()
 		all.Wait()
 		if err := errors.Join(errs...); err != nil {
-			s.t.Error(err)
+			env.t.Error(err)
 		}
 	})
-	return s.name(lis.Addr().String(), name)
+	return env.name(lis.Addr().String(), name)
 }
 
 // freeAddress returns an address on which nobody listens.
-func (s *scene) freeAddress(name string) string {
-	s.t.Helper()
+func (env *environment) freeAddress(name string) string {
+	env.t.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		s.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 	address := lis.Addr().String()
 	if err := lis.Close(); err != nil {
-		s.t.Fatal(err)
+		env.t.Fatal(err)
 	}
-	return s.name(address, name)
+	return env.name(address, name)
 }
 
-// told returns what happened so far.
-func (s *scene) told() []event.Event {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.events)
+// recorded returns what happened so far.
+func (env *environment) recorded() []event.Event {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	return slices.Clone(env.events)
 }

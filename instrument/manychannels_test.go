@@ -17,8 +17,8 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// crowd is many subchannels to one server.
-type crowd struct {
+// manyChannels is many subchannels to one server.
+type manyChannels struct {
 	t       *testing.T
 	address string
 	n       int
@@ -34,38 +34,38 @@ type tracked struct {
 
 func (c *tracked) Clone() credentials.TransportCredentials { return c }
 
-func (c *crowd) dial(target string, h stats.Handler, opts ...grpc.DialOption) *grpc.ClientConn {
-	c.t.Helper()
+func (many *manyChannels) dial(target string, h stats.Handler, opts ...grpc.DialOption) *grpc.ClientConn {
+	many.t.Helper()
 	creds := &tracked{TransportCredentials: insecure.NewCredentials()}
-	runtime.AddCleanup(creds, func(n *atomic.Int64) { n.Add(1) }, &c.freed)
+	runtime.AddCleanup(creds, func(n *atomic.Int64) { n.Add(1) }, &many.freed)
 	cc, err := grpc.NewClient(target, append(opts, grpc.WithStatsHandler(h), grpc.WithTransportCredentials(creds),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", c.address)
+			return new(net.Dialer).DialContext(ctx, "tcp", many.address)
 		}))...)
 	if err != nil {
-		c.t.Fatal(err)
+		many.t.Fatal(err)
 	}
 	return cc
 }
 
 // channels makes as many channels, of one subchannel each.
-func (c *crowd) channels(h stats.Handler) (all []*grpc.ClientConn) {
-	for range c.n {
-		all = append(all, c.dial("passthrough:///crowd", h))
+func (many *manyChannels) channels(h stats.Handler) (all []*grpc.ClientConn) {
+	for range many.n {
+		all = append(all, many.dial("passthrough:///many", h))
 	}
 	return all
 }
 
 // roundRobin makes one channel.
-func (c *crowd) roundRobin(h stats.Handler) []*grpc.ClientConn {
-	r := manual.NewBuilderWithScheme("crowd")
+func (many *manyChannels) roundRobin(h stats.Handler) []*grpc.ClientConn {
+	r := manual.NewBuilderWithScheme("many")
 	var state resolver.State
-	for i := range c.n {
+	for i := range many.n {
 		a := resolver.Address{Addr: fmt.Sprint("way:", i)}
 		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{a}})
 	}
 	r.InitialState(state)
-	return []*grpc.ClientConn{c.dial("crowd:///", h, grpc.WithResolvers(r), grpc.WithDefaultServiceConfig(roundRobin))}
+	return []*grpc.ClientConn{many.dial("many:///", h, grpc.WithResolvers(r), grpc.WithDefaultServiceConfig(roundRobin))}
 }
 
 // connections counts those that a server has.
