@@ -27,6 +27,7 @@ const (
 	OutcomeReset Outcome = "reset"
 	// OutcomeShutdown is a backoff of a subchannel that was shut down.
 	OutcomeShutdown Outcome = "shutdown"
-	// OutcomeContinued is a chapter of an episode that goes on in the next one.
+	// OutcomeContinued is a chapter of an episode that goes on in the next one, or the wait of an RPC that is over and may
+	// be followed by one for another reason, as connecting follows name resolution.
 	OutcomeContinued Outcome = "continued"
 )

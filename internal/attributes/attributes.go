@@ -65,9 +65,10 @@ func (l List) Span(e event.Event) List {
 	case event.Resolved:
 		return append(l, signal.Outcome.String(string(e.Outcome)), signal.Addresses.Int(e.Addresses)).errorType(e.ErrorType)
 	case event.PickWaitEnded:
-		return append(l, signal.Outcome.String(string(e.Outcome))).errorType(e.ErrorType)
+		return append(l, signal.Outcome.String(string(e.Outcome))).text(signal.WaitReason, string(e.Reason)).
+			errorType(e.ErrorType)
 	case event.RPCRefused:
-		return l.errorType(e.ErrorType)
+		return l.text(signal.WaitReason, string(e.Reason)).errorType(e.ErrorType)
 	}
 	return l
 }
@@ -117,7 +118,8 @@ func (l List) recordOnly(e event.Event) List {
 	case event.TransportEnded:
 		return l.id(signal.TransportID, int64(e.Transport)).duration(e.Start, e.Gone)
 	case event.PickWaitStarted:
-		return l.id(signal.EpisodeID, int64(e.Episode)).text(semconv.RPCMethodKey, e.Method)
+		return l.id(signal.EpisodeID, int64(e.Episode)).text(semconv.RPCMethodKey, e.Method).
+			text(signal.WaitReason, string(e.Reason))
 	case event.PickWaitEnded:
 		return l.id(signal.EpisodeID, int64(e.Episode)).text(semconv.RPCMethodKey, e.Method).
 			duration(e.Start, e.Time)

@@ -49,6 +49,7 @@ const (
 	AttemptNumber     = attribute.Key("redial.attempt.number")
 	BackoffTotal      = attribute.Key("redial.backoff.total")
 	BackoffDelay      = attribute.Key("redial.backoff.delay")
+	WaitReason        = attribute.Key("redial.wait.reason")
 	RPCsWaited        = attribute.Key("redial.rpcs.waited")
 	RPCsInterrupted   = attribute.Key("redial.rpcs.interrupted")
 	RPCsInFlight      = attribute.Key("redial.rpcs.in_flight")

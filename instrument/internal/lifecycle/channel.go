@@ -53,6 +53,11 @@ type Channel struct {
 	waits      map[*Wait]struct{}
 	addresses  []string            // Of the resolver's last answer; nil if there was none.
 	resolving  smallSet[*Resolver] // Those that were asked and gave no answer yet.
+	// resolverAsked is when the newest resolver was first asked, and resolveFailure the class of the last answer's failure.
+	resolverAsked  time.Time
+	resolveFailure string
+	// resolverAnswered is when the newest resolver first answered, or zero.
+	resolverAnswered time.Time
 	// idled: the channel went idle and was not READY since. An endpoint that connects now wakes it.
 	idled bool
 	// interrupted: redial was shut down, and every input is ignored.
@@ -69,6 +74,9 @@ func (c *Channel) Identify(id int64) { c.id = id }
 
 // Target returns the target that the channel's events have.
 func (c *Channel) Target() string { return c.target }
+
+// State returns the channel's own state, or "" while it is not known.
+func (c *Channel) State() event.State { return c.state }
 
 // SetState reports the channel's own state, which is that of its topmost policy, or idle.
 func (c *Channel) SetState(at time.Time, s event.State) {
@@ -98,7 +106,7 @@ func (c *Channel) Interrupt(at time.Time) {
 		return
 	}
 	for w := range c.waits {
-		w.End(at, event.OutcomeInterrupted, nil)
+		w.interrupt(at)
 	}
 	for _, p := range slices.Clone(c.policies) {
 		p.end(at, ending{event.CauseUnknown, event.OutcomeInterrupted})

@@ -13,7 +13,9 @@ func (c *Channel) Count(at time.Time, to *sample.Counts) {
 	if c.state != "" && c.state != event.StateShutdown {
 		to.Channels[c.state]++
 	}
-	to.Waiting += int64(len(c.waits))
+	for w := range c.waits {
+		to.Waiting[w.reason]++
+	}
 	for _, r := range c.resolving {
 		to.ResolveAge = max(to.ResolveAge, at.Sub(r.asked))
 	}

@@ -43,7 +43,10 @@ func (e *endpoint) connect(at time.Time) {
 	ch.emit(event.ConnectStarted{Header: header, Episode: e.episode.id, Trigger: e.episode.trigger, Lost: e.lost})
 	e.lost = 0
 	for w := range ch.waits {
-		if w.policy == e.policy && w.episode == 0 {
+		switch {
+		case w.policy == nil && w.connecting == nil:
+			w.connecting = e.episode
+		case w.reported && w.policy == e.policy && w.episode == 0:
 			w.join(e.episode)
 		}
 	}

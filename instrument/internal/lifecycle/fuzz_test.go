@@ -46,6 +46,9 @@ func run(t *testing.T, script []byte) {
 	j.listening = true
 	driver.finish()
 	j.listening = false
+	if j.waiting > 0 {
+		t.Errorf("%d waits never ended", j.waiting)
+	}
 	for what := range j.open {
 		t.Errorf("%s never ended", what)
 	}
@@ -136,7 +139,8 @@ func (d *driver) make(which byte) {
 		}
 	case 3:
 		if policy := choose(d.policies, which/4); policy != nil {
-			d.waits = append(d.waits, policy.Wait(context.Background(), d.now, "/Fuzz/Wait"))
+			d.waits = append(d.waits, policy.Wait(context.Background(), d.now, "/Fuzz/Wait"),
+				d.ch.Pending(context.Background(), d.now, d.now, "/Fuzz/Pending"))
 		}
 	}
 }
@@ -156,7 +160,7 @@ func (d *driver) ofChannel(what, which byte, err error) {
 		d.resolver.Answered(d.now, []string{fmt.Sprint("address:", which)}, err)
 	case 4:
 		if w := choose(d.waits, which); w != nil {
-			w.End(d.now, choose(outcomes, which), err)
+			d.ofWait(w, which, err)
 		}
 	case 5:
 		if which == 0xff {
@@ -174,7 +178,22 @@ func (d *driver) ofChannel(what, which byte, err error) {
 	case 8:
 		policy.CloseRemoved(d.now)
 	case 9:
-		policy.Refuse(context.Background(), d.now, "/Fuzz/Refuse", err)
+		d.ch.Refused(d.now, d.ch.Refuse(context.Background(), d.now, policy, "/Fuzz/Refuse", "", err))
+	}
+}
+
+func (d *driver) ofWait(w *Wait, which byte, err error) {
+	switch policy := choose(d.policies, which/4); which % 4 {
+	case 0:
+		w.Picked(d.now)
+	case 1:
+		w.Drop(d.now)
+	case 2:
+		if policy != nil {
+			w.Queued(d.now, policy)
+		}
+	case 3:
+		w.End(d.now, choose(outcomes, which), err)
 	}
 }
 
@@ -247,6 +266,7 @@ type judge struct {
 	story     []event.Event
 	listening bool                   // An input goes on.
 	open      map[string]bool        // What began and did not end.
+	waiting   int                    // Waits that were reported and did not end.
 	reported  map[int64]time.Time    // The newest time reported of a subchannel.
 	phases    map[event.ID]time.Time // When the last phase of an attempt ended; of open attempts.
 }
@@ -288,6 +308,13 @@ func (j *judge) record(e event.Event) {
 		j.within("episode", e.Episode)
 	case event.BackoffEnded:
 		j.end("backoff", event.ID(h.Subchannel))
+		j.ordered(e, e.Start, e.Time)
+	case event.PickWaitStarted:
+		j.waiting++
+	case event.PickWaitEnded:
+		if j.waiting--; j.waiting < 0 {
+			j.t.Errorf("a wait ended that did not begin: %s", e)
+		}
 		j.ordered(e, e.Start, e.Time)
 	case event.TransportReady:
 		j.begin("transport", e.Transport)

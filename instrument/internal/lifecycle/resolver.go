@@ -29,6 +29,7 @@ func (c *Channel) OpenResolver() *Resolver { return &Resolver{ch: c} }
 func (r *Resolver) Asked(at time.Time) {
 	if r.asked.IsZero() && !r.answered {
 		r.ch.resolving.add(r)
+		r.ch.resolverAsked, r.ch.resolverAnswered = r.ch.advance(at), time.Time{}
 	}
 	if r.expired(at) || r.asked.IsZero() {
 		r.asked = r.ch.advance(at)
@@ -63,10 +64,19 @@ func (r *Resolver) emit(at time.Time, addresses int, outcome event.Outcome, err 
 	if start.IsZero() || r.expired(at) {
 		start = header.Time
 	}
+	if !r.answered && !r.asked.IsZero() {
+		r.ch.resolverAnswered = header.Time
+	}
 	r.asked, r.answered = time.Time{}, true
 	r.ch.resolving.remove(r)
+	r.ch.resolveFailure = failure.ResolutionType(err)
 	r.ch.emit(event.Resolved{Header: header, Start: start, Addresses: addresses, Outcome: outcome, Err: err,
-		ErrorType: failure.ResolutionType(err)})
+		ErrorType: r.ch.resolveFailure})
+	for w := range r.ch.waits {
+		if w.reported && w.reason == event.WaitNameResolution {
+			w.next(at)
+		}
+	}
 }
 
 func (c *Channel) setAddresses(addresses []string) {

@@ -104,7 +104,8 @@ func (m *machine) reported() string {
 func (m *machine) count(at time.Time) string {
 	of := sample.ByTarget{}.Of("")
 	m.ch.Count(at, of)
-	text := fmt.Sprintf("disconnected %v, connecting for %v, resolving for %v", of.Disconnected, of.ConnectAge, of.ResolveAge)
+	text := fmt.Sprintf("waiting %v, disconnected %v, connecting for %v, resolving for %v",
+		of.Waiting, of.Disconnected, of.ConnectAge, of.ResolveAge)
 	if !of.NotAfter.IsZero() {
 		text += fmt.Sprintf(", certificate until %v", of.NotAfter.Sub(begin))
 	}
@@ -135,13 +136,13 @@ func (m *machine) line(line string) error {
 // input runs one input. Its words are:
 //
 //	channel STATE
-//	asked | answered ADDRESS... | unresolved ERROR
+//	resolver | asked | answered ADDRESS... | unresolved ERROR
 //	pick_first P | policy P | says P STATE | close P CAUSE | remove P
 //	add P S ADDRESS | address S ADDRESS | state S STATE [ERROR]
 //	dial S | tried S ADDRESS | dialed S [ERROR] | shake S | shaken S [ERROR] | secured S CERTIFICATE_EXPIRES
 //	up S T | kernel T STATE IDLE | lost T WORD | gone T | check T
 //	rpcs T N | killed T ERROR
-//	wait P W | waited W OUTCOME [ERROR] | refuse P ERROR
+//	wait P W | pending W | queued P W | picked W | dropped W | delayed W | waited W OUTCOME [ERROR] | refuse P ERROR
 //	count | interrupt
 func (m *machine) input(at time.Time, what string, args []string) error {
 	rest := func(from int) error { return failureOf(strings.TrimSpace(strings.Join(args[from:], " "))) }
@@ -159,6 +160,8 @@ func (m *machine) channelInput(at time.Time, what string, args []string, rest fu
 	switch what {
 	case "channel":
 		m.ch.SetState(at, event.State(args[0]))
+	case "resolver":
+		m.resolver = m.ch.OpenResolver()
 	case "asked":
 		m.resolver.Asked(at)
 	case "answered":
@@ -252,10 +255,20 @@ func (m *machine) rpcInput(at time.Time, what string, args []string, rest func(i
 	switch what {
 	case "wait":
 		m.waits[args[1]] = m.policies[args[0]].Wait(context.Background(), at, "/Echo/"+args[1])
+	case "pending":
+		m.waits[args[0]] = m.ch.Pending(context.Background(), at, at, "/Echo/"+args[0])
+	case "queued":
+		m.waits[args[1]].Queued(at, m.policies[args[0]])
+	case "picked":
+		m.waits[args[0]].Picked(at)
+	case "dropped":
+		m.waits[args[0]].Drop(at)
+	case "delayed":
+		m.ch.Resolved(context.Background(), at, "/Echo/"+args[0])
 	case "waited":
 		m.waits[args[0]].End(at, event.Outcome(args[1]), rest(2))
 	case "refuse":
-		m.policies[args[0]].Refuse(context.Background(), at, "/Echo/Say", rest(1))
+		m.ch.Refused(at, m.ch.Refuse(context.Background(), at, m.policies[args[0]], "/Echo/Say", "", rest(1)))
 	default:
 		return false
 	}

@@ -8,76 +8,252 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/failure"
 )
 
-// Wait is an RPC that waits for a pick.
+// Wait is an RPC that waits: for one reason, and then maybe for another, each with its own start.
+//
+//	name_resolution ──► policy ──► connecting ──► picked or not
+//
+// Whether an RPC waits for its policy shows only when it waits no more: until then it is pending, and not reported.
 type Wait struct {
-	policy  *Policy
-	ctx     context.Context
-	method  string
-	start   time.Time
-	episode event.ID
+	ch     *Channel
+	policy *Policy // The one that queued the RPC, or nil.
+	ctx    context.Context
+	method string
+
+	reason   event.WaitReason
+	start    time.Time
+	episode  event.ID
+	reported bool
+	// connecting is the episode that was open in the channel when the RPC began, or the first since, while it is pending.
+	connecting *episode
+}
+
+// Pending adds an RPC that began when the channel was not READY, and has no transport yet. It waits for name resolution
+// if that goes on, or waited for it if that went on when it began.
+func (c *Channel) Pending(ctx context.Context, since, at time.Time, method string) *Wait {
+	w := c.newWait(ctx, since, method)
+	w.connecting = c.episode()
+	switch {
+	case len(c.resolving) > 0 && len(c.policies) == 0:
+		w.begin(at, event.WaitNameResolution)
+	case !since.Before(c.resolverAsked) && since.Before(c.resolverAnswered):
+		w.begin(at, event.WaitNameResolution)
+		w.next(at)
+		w.start = c.resolverAnswered
+	}
+	return w
+}
+
+// Resolved reports an RPC that waited for the channel's first name resolution until the time that is given. gRPC reports
+// such an RPC when the wait is over: it began when the resolver was asked, or later.
+func (c *Channel) Resolved(ctx context.Context, at time.Time, method string) {
+	start := c.resolverAsked
+	if start.IsZero() {
+		start = at
+	}
+	w := c.newWait(ctx, start, method)
+	w.begin(at, event.WaitNameResolution)
+	w.end(at, event.OutcomeContinued, nil)
 }
 
 // Wait reports that the policy's picker queued an RPC.
 func (p *Policy) Wait(ctx context.Context, at time.Time, method string) *Wait {
-	header := p.ch.header(at)
-	w := &Wait{policy: p, ctx: ctx, method: method, start: header.Time}
-	if p.ch.interrupted {
-		return w
-	}
-	if p.ch.waits == nil {
-		p.ch.waits = map[*Wait]struct{}{}
-	}
-	p.ch.waits[w] = struct{}{}
-	if e := p.episode(); e != nil {
-		w.join(e)
-	}
-	p.ch.emit(event.PickWaitStarted{Header: header, Episode: w.episode, Method: method})
+	w := p.ch.newWait(ctx, at, method)
+	w.Queued(at, p)
 	return w
 }
 
-func (w *Wait) join(e *episode) {
-	w.episode = e.id
-	e.rpcsWaited++
+func (c *Channel) newWait(ctx context.Context, start time.Time, method string) *Wait {
+	w := &Wait{ch: c, ctx: ctx, method: method, reason: event.WaitPolicy, start: start}
+	if c.interrupted {
+		return w
+	}
+	if c.waits == nil {
+		c.waits = map[*Wait]struct{}{}
+	}
+	c.waits[w] = struct{}{}
+	return w
 }
 
-// End reports how the wait ended. Later calls do nothing.
-func (w *Wait) End(at time.Time, o event.Outcome, err error) {
-	ch := w.policy.ch
-	if _, open := ch.waits[w]; !open {
+// begin reports that the RPC waits, and for what.
+func (w *Wait) begin(at time.Time, reason event.WaitReason) {
+	w.reason = reason
+	if w.reported || !w.open() {
 		return
 	}
-	delete(ch.waits, w)
-	if len(ch.waits) == 0 {
-		ch.waits = nil // A map keeps the memory of all that were ever in it.
+	w.reported = true
+	if w.policy != nil {
+		w.join(w.policy.episode())
+	} else if reason == event.WaitPolicy {
+		w.join(w.connecting)
 	}
-	ch.emit(event.PickWaitEnded{
-		Header: ch.header(at), Context: w.ctx, Method: w.method, Episode: w.episode, Start: w.start, Outcome: o, Err: err,
-		ErrorType: waitFailure(o, err),
+	w.ch.emit(event.PickWaitStarted{Header: w.ch.header(at), Reason: reason, Episode: w.episode, Method: w.method})
+}
+
+// next ends the wait for one reason. What comes next is pending.
+func (w *Wait) next(at time.Time) {
+	w.reportEnd(at, event.OutcomeContinued, nil)
+	w.reported, w.reason, w.start, w.episode = false, event.WaitPolicy, w.ch.now, 0
+	w.connecting = w.ch.episode()
+}
+
+// Queued reports that the picker of a policy that connects queued the RPC.
+func (w *Wait) Queued(at time.Time, p *Policy) {
+	if w.reported && w.reason != event.WaitConnecting {
+		w.next(at)
+	}
+	w.policy = p
+	w.begin(at, event.WaitConnecting)
+}
+
+// Picked reports that the RPC got a transport after it waited.
+func (w *Wait) Picked(at time.Time) {
+	w.begin(at, w.reason)
+	w.end(at, event.OutcomePicked, nil)
+}
+
+// Drop takes back an RPC that is pending: it waited for nothing.
+func (w *Wait) Drop(at time.Time) {
+	if w.reported {
+		w.end(at, event.OutcomePicked, nil)
+		return
+	}
+	w.remove()
+}
+
+// interrupt ends the wait if it was reported.
+func (w *Wait) interrupt(at time.Time) {
+	if w.reported {
+		w.end(at, event.OutcomeInterrupted, nil)
+		return
+	}
+	w.remove()
+}
+
+// End reports that the RPC ended without a transport. Later calls do nothing.
+func (w *Wait) End(at time.Time, o event.Outcome, err error) {
+	w.begin(at, w.reason)
+	w.end(at, o, err)
+}
+
+func (w *Wait) end(at time.Time, o event.Outcome, err error) {
+	if w.open() {
+		w.remove()
+		w.reportEnd(at, o, err)
+	}
+}
+
+func (w *Wait) reportEnd(at time.Time, o event.Outcome, err error) {
+	w.ch.emit(event.PickWaitEnded{
+		Header: w.ch.header(at), Reason: w.reason, Context: w.ctx, Method: w.method, Episode: w.episode, Start: w.start,
+		Outcome: o, Err: err, ErrorType: w.failure(o, err),
 	})
 }
 
-// waitFailure returns the class of a wait's end by what ended it: the error of one that was given up quotes the
-// connection's.
-func waitFailure(o event.Outcome, err error) string {
-	switch o {
-	case event.OutcomeCancelled:
+func (w *Wait) open() bool {
+	_, open := w.ch.waits[w]
+	return open
+}
+
+func (w *Wait) remove() {
+	delete(w.ch.waits, w)
+	if len(w.ch.waits) == 0 {
+		w.ch.waits = nil // A map keeps the memory of all that were ever in it.
+	}
+}
+
+// join counts the RPC among those that wait for an episode.
+func (w *Wait) join(e *episode) {
+	if e != nil {
+		w.episode = e.id
+		e.rpcsWaited++
+	}
+}
+
+// failure returns the class of a wait's end: what keeps the endpoint from being READY, unless the caller gave up.
+func (w *Wait) failure(o event.Outcome, err error) string {
+	if o == event.OutcomeCancelled {
 		return failure.Cancelled
-	case event.OutcomeDeadlineExceeded:
+	}
+	if err == nil {
+		return ""
+	}
+	if class := w.ch.failureOf(w.policy); class != "" {
+		return class
+	}
+	if o == event.OutcomeDeadlineExceeded {
 		return failure.Timeout
 	}
 	return failure.Type(err)
 }
 
-// Refuse reports that an RPC failed because the policy has no READY subchannel, and returns the event.
-func (p *Policy) Refuse(ctx context.Context, at time.Time, method string, err error) event.RPCRefused {
-	refused := event.RPCRefused{Header: p.ch.header(at), Context: ctx, Method: method, Err: err, ErrorType: failure.Type(err)}
-	if e := p.failed(); e != nil {
-		refused.Endpoint = e.id
-		refused.ErrorType = e.errType
+// failureOf returns the class of the failure that keeps a policy, or any of the channel's where that is nil, from being
+// READY, or that of the name resolution, or "".
+func (c *Channel) failureOf(p *Policy) string {
+	if e := c.failed(p); e != nil {
+		return e.errType
 	}
-	if e := p.episode(); e != nil {
+	return c.resolveFailure
+}
+
+// failed returns the endpoint that failed last, of a policy or of the whole channel.
+func (c *Channel) failed(p *Policy) *endpoint {
+	if p != nil {
+		return p.failed()
+	}
+	var last *endpoint
+	for _, p := range c.policies {
+		if e := p.failed(); e != nil && (last == nil || e.failedAt.After(last.failedAt)) {
+			last = e
+		}
+	}
+	return last
+}
+
+// episode returns the oldest that is open.
+func (c *Channel) episode() *episode {
+	var oldest *episode
+	for _, p := range c.policies {
+		if e := p.episode(); e != nil && (oldest == nil || e.id < oldest.id) {
+			oldest = e
+		}
+	}
+	return oldest
+}
+
+// Reason returns what the RPC waits for, or "" if it is not known to wait.
+func (w *Wait) Reason() event.WaitReason {
+	if w == nil || !w.reported {
+		return ""
+	}
+	return w.reason
+}
+
+// Refuse returns what is to be reported of an RPC that failed since its policy, or the channel where that is nil, has no
+// READY subchannel, with what it waited for before.
+func (c *Channel) Refuse(
+	ctx context.Context, at time.Time, p *Policy, method string, reason event.WaitReason, err error,
+) event.RPCRefused {
+	refused := event.RPCRefused{
+		Header: c.header(at), Context: ctx, Method: method, Reason: reason, Err: err, ErrorType: c.failureOf(p),
+	}
+	if refused.ErrorType == "" {
+		refused.ErrorType = failure.Type(err)
+	}
+	if e := c.failed(p); e != nil {
+		refused.Endpoint = e.id
+	}
+	e := c.episode()
+	if p != nil {
+		e = p.episode()
+	}
+	if e != nil {
 		refused.Episode = e.id
 	}
-	p.ch.emit(refused)
 	return refused
+}
+
+// Refused reports that an RPC failed for want of a READY subchannel, and was not sent again.
+func (c *Channel) Refused(at time.Time, e event.RPCRefused) {
+	e.Time = c.advance(at)
+	c.emit(e)
 }

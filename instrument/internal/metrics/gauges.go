@@ -44,7 +44,7 @@ func (m *maker) gauges() *gauges {
 
 		channels:    m.upDown(signal.Channels, "{channel}", "Channels by connectivity state."),
 		subchannels: m.upDown(signal.Subchannels, "{subchannel}", "Subchannels by connectivity state."),
-		waiting:     m.upDown(signal.PickWaiting, "{rpc}", "RPCs that wait for a transport now."),
+		waiting:     m.upDown(signal.PickWaiting, "{rpc}", "RPCs that wait now before they are sent, by the reason."),
 		disconnected: m.upDown(signal.Disconnected, "{endpoint}",
 			"Endpoints that want a transport and have none, by the class of the last failure."),
 		connectAge: m.floatGauge(signal.ConnectAge, "Age of the oldest open connection episode; 0 if there is none."),
@@ -78,7 +78,10 @@ func (g *gauges) observe(o metric.Observer, now sample.ByTarget) {
 			o.ObserveInt64(g.subchannels, of.Subchannels[s], in(target, signal.SubchannelState, s))
 		}
 		only := metric.WithAttributes(signal.Target.String(target))
-		o.ObserveInt64(g.waiting, of.Waiting, only)
+		for _, reason := range event.WaitReasons {
+			o.ObserveInt64(g.waiting, of.Waiting[reason], metric.WithAttributes(
+				signal.Target.String(target), signal.WaitReason.String(string(reason))))
+		}
 		for class := range of.Disconnected {
 			before.failures[class] = struct{}{}
 		}

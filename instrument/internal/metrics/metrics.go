@@ -42,7 +42,7 @@ func New(meter metric.Meter) (*Sink, error) {
 		phase:     m.histogram(signal.PhaseDuration, "Duration of the phases of connection attempts.", quick),
 		backoff:   m.histogram(signal.BackoffDuration, "Duration of backoff waits.", backoff),
 		transport: m.histogram(signal.TransportDuration, "Time from a transport's READY until it is gone.", life),
-		pickWait:  m.histogram(signal.PickWaitDuration, "Time that RPCs waited for a transport.", outage),
+		pickWait:  m.histogram(signal.PickWaitDuration, "Time that RPCs waited before they were sent, by the reason.", outage),
 		resolve:   m.histogram(signal.ResolveDuration, "Duration of name resolutions.", quick),
 
 		opened:      m.counter(signal.ChannelsOpened, "{channel}", "Channels that were made."),
@@ -117,7 +117,8 @@ func (s *Sink) Handle(ctx context.Context, e event.Event) {
 	case event.TransportEnded:
 		s.transportEnded(ctx, e)
 	case event.PickWaitEnded:
-		s.pickWait.Record(ctx, e.Time.Sub(e.Start).Seconds(), s.with(series{target: target, outcome: e.Outcome}))
+		s.pickWait.Record(ctx, e.Time.Sub(e.Start).Seconds(),
+			s.with(series{target: target, outcome: e.Outcome, reason: e.Reason}))
 	case event.RPCRefused:
 		s.unavailable.Add(ctx, 1, s.with(series{target: target, errorType: e.ErrorType}))
 	case event.Resolved:
@@ -152,6 +153,7 @@ type series struct {
 	outcome   event.Outcome
 	phase     event.Phase
 	errorType string
+	reason    event.WaitReason
 	cause     event.Cause
 	code      string
 }
@@ -164,7 +166,7 @@ func (s *Sink) with(of series) metric.MeasurementOption {
 	var kvs []attribute.KeyValue
 	for _, kv := range []attribute.KeyValue{
 		signal.Target.String(of.target), signal.Trigger.String(string(of.trigger)), signal.Outcome.String(string(of.outcome)),
-		signal.PhaseName.String(string(of.phase)), semconv.ErrorTypeKey.String(of.errorType),
+		signal.PhaseName.String(string(of.phase)), signal.WaitReason.String(string(of.reason)), semconv.ErrorTypeKey.String(of.errorType),
 		signal.TeardownCause.String(string(of.cause)), signal.HTTP2ErrorCode.String(of.code),
 	} {
 		if kv.Value.AsString() != "" {

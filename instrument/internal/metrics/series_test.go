@@ -65,8 +65,15 @@ func everything() (all []event.Event) {
 			all = append(all, event.TransportEnded{Header: head, Start: start, Cause: c, HTTP2ErrorCode: code, Interrupted: 1})
 		}
 	}
-	for _, o := range []event.Outcome{event.OutcomePicked, event.OutcomeFailed, event.OutcomeCancelled, event.OutcomeDeadlineExceeded, event.OutcomeInterrupted} {
-		all = append(all, event.PickWaitEnded{Header: head, Context: context.Background(), Start: start, Outcome: o})
+	for _, o := range []event.Outcome{
+		event.OutcomePicked, event.OutcomeFailed, event.OutcomeCancelled, event.OutcomeDeadlineExceeded,
+		event.OutcomeInterrupted, event.OutcomeContinued,
+	} {
+		for _, reason := range event.WaitReasons {
+			all = append(all, event.PickWaitEnded{
+				Header: head, Context: context.Background(), Start: start, Outcome: o, Reason: reason,
+			})
+		}
 	}
 	for _, o := range []event.Outcome{event.OutcomeReady, event.OutcomeFailed, event.OutcomeCancelled} {
 		all = append(all, event.Resolved{Header: head, Start: start, Outcome: o, Addresses: 1})

@@ -17,6 +17,7 @@ func (b ByTarget) Of(target string) *Counts {
 	if !ok {
 		have = &Counts{
 			Channels: map[event.State]int64{}, Subchannels: map[event.State]int64{}, Disconnected: map[string]int64{},
+			Waiting: map[event.WaitReason]int64{},
 		}
 		b[target] = have
 	}
@@ -26,8 +27,8 @@ func (b ByTarget) Of(target string) *Counts {
 // Counts is what a target has at one moment.
 type Counts struct {
 	Channels, Subchannels map[event.State]int64
-	// Waiting counts the RPCs that wait for a transport.
-	Waiting int64
+	// Waiting counts the RPCs that wait.
+	Waiting map[event.WaitReason]int64
 	// Disconnected counts the endpoints that connect, by the class of the failure that keeps them from being READY. It is
 	// empty before the first failure.
 	Disconnected map[string]int64

@@ -123,7 +123,9 @@ func (o *Observer) notPicked(ctx context.Context, err error) {
 	}
 	var refused event.RPCRefused
 	pick.policy.channel.withLock(func(at time.Time) {
-		refused = pick.policy.machine.Refuse(ctx, at, pick.method, err)
+		ch := pick.policy.channel.machine
+		refused = ch.Refuse(ctx, at, pick.policy.machine, pick.method, pick.wait.Reason(), err)
+		ch.Refused(at, refused)
 	})
 	if refused.Context != nil {
 		o.cfg.Notes.Refused(refused)
