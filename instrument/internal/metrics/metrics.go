@@ -38,11 +38,11 @@ func New(meter metric.Meter) (*Sink, error) {
 
 		connect: m.histogram(signal.ConnectDuration,
 			"Duration of connection episodes, from the start or a loss until READY or given up.", outage),
-		attempt:   m.histogram(signal.AttemptDuration, "Duration of connection attempts.", quick),
+		attempt:   m.histogram(signal.AttemptDuration, "Duration of connection attempts.", attempt),
 		phase:     m.histogram(signal.PhaseDuration, "Duration of the phases of connection attempts.", quick),
 		backoff:   m.histogram(signal.BackoffDuration, "Duration of backoff waits.", backoff),
 		transport: m.histogram(signal.TransportDuration, "Time from a transport's READY until it is gone.", life),
-		pickWait:  m.histogram(signal.PickWaitDuration, "Time that RPCs waited before they were sent, by the reason.", outage),
+		pickWait:  m.histogram(signal.PickWaitDuration, "Time that RPCs waited before they were sent, by the reason.", pickWait),
 		resolve:   m.histogram(signal.ResolveDuration, "Duration of name resolutions.", quick),
 
 		opened:      m.counter(signal.ChannelsOpened, "{channel}", "Channels that were made."),
