@@ -27,7 +27,7 @@ type Handler struct {
 	metrics  *metrics.Sink
 	events   *events
 	observer *record.Observer
-	stats    *hooks.Handler
+	grpc     hooks.GRPCMetrics // Nil where gRPC's own metrics are left out.
 }
 
 // DialOption is short for NewHandler(opts...).DialOption(). The option may be given to several channels.
@@ -61,7 +61,7 @@ func NewHandler(opts ...Option) *Handler {
 	})
 	report(metricSink.Observe(observer.Counts))
 	return &Handler{
-		metrics: metricSink, events: events, observer: observer, stats: hooks.NewHandler(observer, grpcMetrics(cfg, meter)),
+		metrics: metricSink, events: events, observer: observer, grpc: grpcMetrics(cfg, meter),
 	}
 }
 
@@ -83,11 +83,11 @@ func report(err error) {
 }
 
 // DialOption makes the handler observe the channel that is given it. It may be given to any number of channels.
-func (h *Handler) DialOption() grpc.DialOption { return grpc.WithStatsHandler(h.stats) }
+func (h *Handler) DialOption() grpc.DialOption { return grpc.WithStatsHandler(h.StatsHandler()) }
 
 // StatsHandler returns what [Handler.DialOption] gives to gRPC, for code that takes a stats.Handler. It must reach
 // gRPC as it is: a wrapper around it hides that it takes gRPC's metrics too, and the channel is then not observed.
-func (h *Handler) StatsHandler() stats.Handler { return h.stats }
+func (h *Handler) StatsHandler() stats.Handler { return hooks.NewHandler(h.observer, h.grpc) }
 
 // Shutdown ends every open span, with the outcome "interrupted", and waits until the sinks have handled all events or
 // the context is done, whose error it returns then. From then on the handler does nothing; its channels live on. Shut

@@ -57,10 +57,12 @@ func (e SubchannelState) String() string {
 	return fmt.Sprintf("subchannel %d: %s%s", e.Subchannel, change(e.From, e.To), because(e.Err))
 }
 
-// Resolved reports that a name resolver answered.
+// Resolved reports that a name resolver answered, or that its first answer is still outstanding after minutes: the outcome
+// is OutcomeContinued then.
 type Resolved struct {
 	Header
-	// Start is when the resolver was asked; equal to Time for an update that it sent unasked.
+	// Start is when the resolver was asked; equal to Time for an update that it sent unasked. Where the resolution goes on
+	// it is when that was last reported.
 	Start time.Time
 	// Addresses counts the addresses of the answer.
 	Addresses int

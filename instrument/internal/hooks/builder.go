@@ -38,9 +38,9 @@ type builder struct {
 func (b *builder) Build(cc balancer.ClientConn, opts balancer.BuildOptions) balancer.Balancer {
 	var policies []*record.Policy
 	recorder := cc.MetricsRecorder()
-	for _, o := range record.ObserversOf(recorder) {
-		p := guard.Value(o.Guard(), nil, func() *record.Policy {
-			return o.Channel(recorder, opts.Target.String()).OpenPolicy(b.kind, opts.ChannelzParent)
+	for _, a := range record.AttachmentsOf(recorder) {
+		p := guard.Value(a.Observer().Guard(), nil, func() *record.Policy {
+			return a.Channel(recorder, opts.Target.String()).OpenPolicy(b.kind, opts.ChannelzParent)
 		})
 		if p != nil {
 			policies = append(policies, p)

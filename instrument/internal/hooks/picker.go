@@ -26,6 +26,9 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		p.policy.Guard().Run(func() { p.policy.NotPicked(info, err) })
 		return result, err
 	}
+	if p.policy.Observer().Following() {
+		p.policy.Guard().Run(func() { p.policy.Placed(info.Ctx) })
+	}
 	result.Done = guard.Value(p.policy.Guard(), result.Done, func() func(balancer.DoneInfo) {
 		return p.picked(result.SubConn, result.Done)
 	})

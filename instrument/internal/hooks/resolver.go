@@ -29,13 +29,15 @@ func (b *resolverBuilder) Build(
 	target resolver.Target, cc resolver.ClientConn, opts resolver.BuildOptions,
 ) (resolver.Resolver, error) {
 	var observed []observation
-	for _, o := range record.ObserversOf(opts.MetricsRecorder) {
-		r := guard.Value(o.Guard(), nil, func() *record.Resolver {
-			return o.Channel(opts.MetricsRecorder, target.String()).OpenResolver()
+	channel := cc
+	for _, a := range record.AttachmentsOf(opts.MetricsRecorder) {
+		g := a.Observer().Guard()
+		r := guard.Value(g, nil, func() *record.Resolver {
+			return a.Channel(opts.MetricsRecorder, target.String()).OpenResolver(channel)
 		})
 		if r != nil {
-			observed = append(observed, observation{o.Guard(), r})
-			cc = &resolverConn{cc, observation{o.Guard(), r}}
+			observed = append(observed, observation{g, r})
+			cc = &resolverConn{cc, observation{g, r}}
 		}
 	}
 	res, err := b.Builder.Build(target, cc, opts)

@@ -20,8 +20,9 @@ type GRPCMetrics interface {
 // Handler is what gRPC reports connections, RPCs and its own metrics to.
 type Handler struct {
 	estats.UnimplementedMetricsRecorder
-	observer *record.Observer
-	grpc     GRPCMetrics // Nil where gRPC's own metrics are not passed on.
+	attachment *record.Attachment
+	observer   *record.Observer
+	grpc       GRPCMetrics // Nil where gRPC's own metrics are not passed on.
 }
 
 var (
@@ -29,9 +30,10 @@ var (
 	_ estats.MetricsRecorder = (*Handler)(nil)
 )
 
-// NewHandler returns the handler of an observer. metrics may be nil.
+// NewHandler returns a handler of an observer. metrics may be nil. One that is given to one channel alone finds the
+// channel of an RPC that no picker has seen.
 func NewHandler(o *record.Observer, metrics GRPCMetrics) *Handler {
-	return &Handler{observer: o, grpc: metrics}
+	return &Handler{attachment: o.Attach(), observer: o, grpc: metrics}
 }
 
 // connKey is the key of a connection's transport in its context.
@@ -65,19 +67,29 @@ func (h *Handler) HandleConn(ctx context.Context, s stats.ConnStats) {
 
 // TagRPC implements [stats.Handler].
 func (h *Handler) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
-	return h.observer.MarkWaitForReady(ctx, info.FailFast)
+	return guard.Value(h.observer.Guard(), ctx, func() context.Context {
+		return h.attachment.TagRPC(ctx, info.FullMethodName, info.FailFast, info.NameResolutionDelay)
+	})
 }
 
 // HandleRPC implements [stats.Handler].
 func (h *Handler) HandleRPC(ctx context.Context, s stats.RPCStats) {
 	switch s := s.(type) {
+	case *stats.Begin:
+		if h.observer.Following() {
+			h.observer.Guard().Run(func() { h.observer.RPCBegan(ctx) })
+		}
 	case *stats.DelayedPickComplete:
 		if h.observer.PicksPending() {
 			h.observer.Guard().Run(func() { h.observer.Picked(ctx) })
 		}
+	case *stats.OutHeader:
+		if h.observer.Following() {
+			h.observer.Guard().Run(func() { h.observer.Sent(ctx) })
+		}
 	case *stats.End:
-		if s.Client && s.Error != nil { // One that waited and ended well was reported by DelayedPickComplete.
-			h.observer.Guard().Run(func() { h.observer.RPCFailed(ctx, s.Error) })
+		if s.Client && (s.Error != nil || h.observer.Following()) {
+			h.observer.Guard().Run(func() { h.observer.RPCEnded(ctx, s.Error) })
 		}
 	}
 }
@@ -85,7 +97,7 @@ func (h *Handler) HandleRPC(ctx context.Context, s stats.RPCStats) {
 // RecordInt64Count implements [estats.MetricsRecorder].
 func (h *Handler) RecordInt64Count(metric *estats.Int64CountHandle, incr int64, labels ...string) {
 	h.observer.Guard().Run(func() {
-		if h.observer.Discovered(metric, labels) {
+		if h.attachment.Discovered(metric, labels) {
 			return
 		}
 		d := metric.Descriptor()

@@ -23,7 +23,7 @@ type attempt struct {
 	phaseStart   time.Time
 	dialAttempts []event.DialAttempt
 	conn         event.Conn
-	notAfter     time.Time // When the server's certificate expires, or zero.
+	notAfter     int64 // When the server's certificate expires, in Unix time, or zero.
 	err          error
 }
 
@@ -102,7 +102,7 @@ func (s *Subchannel) HandshakeStart(at time.Time, conn event.Conn) {
 	if a == nil {
 		return
 	}
-	a.conn, a.notAfter = conn, time.Time{}
+	a.conn, a.notAfter = conn, 0
 	s.discard()
 	if a.open {
 		var err error
@@ -117,8 +117,8 @@ func (s *Subchannel) HandshakeStart(at time.Time, conn event.Conn) {
 // HandshakeEnd reports how the handshake ended; tls is nil where it was not one of TLS.
 func (s *Subchannel) HandshakeEnd(at time.Time, tls *event.TLS, err error) {
 	if a := s.attempt; a != nil && a.phase == event.PhaseHandshake {
-		if tls != nil {
-			a.notAfter = tls.ServerNotAfter
+		if tls != nil && !tls.ServerNotAfter.IsZero() {
+			a.notAfter = tls.ServerNotAfter.Unix()
 		}
 		s.endPhase(at, tls, err)
 	}

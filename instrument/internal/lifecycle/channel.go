@@ -51,13 +51,9 @@ type Channel struct {
 	policies   smallSet[*Policy]
 	leaving    smallSet[*Transport] // Those that are draining or finishing.
 	waits      map[*Wait]struct{}
-	addresses  []string            // Of the resolver's last answer; nil if there was none.
-	resolving  smallSet[*Resolver] // Those that were asked and gave no answer yet.
-	// resolverAsked is when the newest resolver was first asked, and resolveFailure the class of the last answer's failure.
-	resolverAsked  time.Time
-	resolveFailure string
-	// resolverAnswered is when the newest resolver first answered, or zero.
-	resolverAnswered time.Time
+	addresses  []string // Of the resolver's last answer; nil if there was none.
+	// resolver is the newest that was asked, or nil.
+	resolver *Resolver
 	// idled: the channel went idle and was not READY since. An endpoint that connects now wakes it.
 	idled bool
 	// interrupted: redial was shut down, and every input is ignored.

@@ -7,7 +7,7 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/sample"
 )
 
-// Count adds what the channel has now to the counts of its target.
+// Count adds what the channel has now to the counts of its target. It reports a name resolution that goes on for long.
 func (c *Channel) Count(at time.Time, to *sample.Counts) {
 	at = c.advance(at)
 	if c.state != "" && c.state != event.StateShutdown {
@@ -16,8 +16,9 @@ func (c *Channel) Count(at time.Time, to *sample.Counts) {
 	for w := range c.waits {
 		to.Waiting[w.reason]++
 	}
-	for _, r := range c.resolving {
-		to.ResolveAge = max(to.ResolveAge, at.Sub(r.asked))
+	if c.resolving() {
+		to.ResolveAge = max(to.ResolveAge, at.Sub(c.resolver.start))
+		c.resolver.rollOver(at)
 	}
 	for _, p := range c.policies {
 		for _, e := range p.endpoints {
@@ -33,8 +34,8 @@ func (e *endpoint) count(at time.Time, to *sample.Counts) {
 	}
 	for _, s := range e.subchannels {
 		to.Subchannels[s.state]++
-		if t := s.transport; t != nil && t.state == ready && !t.notAfter.IsZero() {
-			to.SeeExpiry(t.notAfter)
+		if t := s.transport; t != nil && t.state == ready && t.notAfter != 0 {
+			to.SeeExpiry(time.Unix(t.notAfter, 0))
 		}
 	}
 }

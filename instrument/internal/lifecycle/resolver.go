@@ -18,8 +18,13 @@ type Resolver struct {
 	ch *Channel
 	// asked is zero where no answer is outstanding.
 	asked time.Time
-	// answered: it gave its first answer, which gRPC waits for. It need not answer later questions.
-	answered bool
+	// start is when it was first asked, or zero.
+	start time.Time
+	// took is the time until the first answer, which gRPC waits for; it need not answer later questions. It is zero before
+	// that; reported is then the time after which the resolution was last reported to go on.
+	took, reported time.Duration
+	// failure is the class of the last answer's failure, or empty.
+	failure string
 }
 
 // OpenResolver adds a resolver to the channel.
@@ -27,17 +32,34 @@ func (c *Channel) OpenResolver() *Resolver { return &Resolver{ch: c} }
 
 // Asked reports that the resolver was asked. All that is asked before the answer counts as one question.
 func (r *Resolver) Asked(at time.Time) {
-	if r.asked.IsZero() && !r.answered {
-		r.ch.resolving.add(r)
-		r.ch.resolverAsked, r.ch.resolverAnswered = r.ch.advance(at), time.Time{}
+	at = r.ch.advance(at)
+	if r.start.IsZero() {
+		r.start, r.ch.resolver = at, r
 	}
 	if r.expired(at) || r.asked.IsZero() {
-		r.asked = r.ch.advance(at)
+		r.asked = at
 	}
 }
 
+func (r *Resolver) answered() bool { return r.took != 0 }
+
+// resolving reports whether the channel waits for the first answer of a resolver.
+func (c *Channel) resolving() bool { return c.resolver != nil && !c.resolver.answered() }
+
+// rollOver reports a first resolution that goes on for long, so that it shows up within minutes. It is a chapter of it.
+func (r *Resolver) rollOver(at time.Time) {
+	age := at.Sub(r.start)
+	if age-r.reported < chapterLength {
+		return
+	}
+	r.ch.emit(event.Resolved{
+		Header: r.ch.header(at), Start: r.start.Add(r.reported), Outcome: event.OutcomeContinued,
+	})
+	r.reported = age
+}
+
 func (r *Resolver) expired(at time.Time) bool {
-	return r.answered && at.Sub(r.asked) > answerExpires
+	return r.answered() && at.Sub(r.asked) > answerExpires
 }
 
 // Answered reports the resolver's answer: addresses, or an error.
@@ -53,7 +75,7 @@ func (r *Resolver) Answered(at time.Time, addresses []string, err error) {
 
 // Close reports that the resolver was closed.
 func (r *Resolver) Close(at time.Time) {
-	if !r.answered && !r.asked.IsZero() {
+	if !r.answered() && !r.asked.IsZero() {
 		r.emit(at, 0, event.OutcomeCancelled, nil)
 	}
 }
@@ -64,18 +86,21 @@ func (r *Resolver) emit(at time.Time, addresses int, outcome event.Outcome, err 
 	if start.IsZero() || r.expired(at) {
 		start = header.Time
 	}
-	if !r.answered && !r.asked.IsZero() {
-		r.ch.resolverAnswered = header.Time
+	if r.start.IsZero() { // It is not wrapped, and its questions are not seen.
+		r.start, r.ch.resolver = header.Time, r
 	}
-	r.asked, r.answered = time.Time{}, true
-	r.ch.resolving.remove(r)
-	r.ch.resolveFailure = failure.ResolutionType(err)
-	r.ch.emit(event.Resolved{Header: header, Start: start, Addresses: addresses, Outcome: outcome, Err: err,
-		ErrorType: r.ch.resolveFailure})
+	if !r.answered() {
+		r.took = max(header.Time.Sub(r.start), 1)
+	}
+	r.asked, r.failure = time.Time{}, failure.ResolutionType(err)
+	r.ch.emit(event.Resolved{
+		Header: header, Start: start, Addresses: addresses, Outcome: outcome, Err: err, ErrorType: r.failure,
+	})
+	if outcome != event.OutcomeReady {
+		return
+	}
 	for w := range r.ch.waits {
-		if w.reported && w.reason == event.WaitNameResolution {
-			w.next(at)
-		}
+		w.resolved(at)
 	}
 }
 

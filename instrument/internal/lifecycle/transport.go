@@ -78,8 +78,8 @@ type Transport struct {
 	address string
 	conn    event.Conn
 	start   time.Time
-	// notAfter is when the server's certificate expires, or zero.
-	notAfter time.Time
+	// notAfter is when the server's certificate expires, in Unix time, or zero.
+	notAfter int64
 
 	evidence       failure.Evidence
 	cause          event.Cause // Set where this side took it down.

@@ -33,12 +33,15 @@ func (c *Channel) Pending(ctx context.Context, since, at time.Time, method strin
 	w := c.newWait(ctx, since, method)
 	w.connecting = c.episode()
 	switch {
-	case len(c.resolving) > 0 && len(c.policies) == 0:
+	case c.resolving() && len(c.policies) == 0:
 		w.begin(at, event.WaitNameResolution)
-	case !since.Before(c.resolverAsked) && since.Before(c.resolverAnswered):
+	case c.resolver != nil && !since.Before(c.resolver.start) && since.Before(c.resolver.start.Add(c.resolver.took)):
 		w.begin(at, event.WaitNameResolution)
 		w.next(at)
-		w.start = c.resolverAnswered
+		w.start = c.resolver.start.Add(c.resolver.took)
+	}
+	if w.reason == event.WaitPolicy && len(c.policies) == 0 && c.resolveFailure() != "" {
+		w.reason = event.WaitNameResolution // There is no policy yet: the resolver failed, and may answer later.
 	}
 	return w
 }
@@ -46,9 +49,9 @@ func (c *Channel) Pending(ctx context.Context, since, at time.Time, method strin
 // Resolved reports an RPC that waited for the channel's first name resolution until the time that is given. gRPC reports
 // such an RPC when the wait is over: it began when the resolver was asked, or later.
 func (c *Channel) Resolved(ctx context.Context, at time.Time, method string) {
-	start := c.resolverAsked
-	if start.IsZero() {
-		start = at
+	start := at
+	if c.resolver != nil {
+		start = c.resolver.start
 	}
 	w := c.newWait(ctx, start, method)
 	w.begin(at, event.WaitNameResolution)
@@ -87,6 +90,14 @@ func (w *Wait) begin(at time.Time, reason event.WaitReason) {
 		w.join(w.connecting)
 	}
 	w.ch.emit(event.PickWaitStarted{Header: w.ch.header(at), Reason: reason, Episode: w.episode, Method: w.method})
+}
+
+// resolved ends a wait for name resolution.
+func (w *Wait) resolved(at time.Time) {
+	if w.reason == event.WaitNameResolution {
+		w.begin(at, w.reason)
+		w.next(at)
+	}
 }
 
 // next ends the wait for one reason. What comes next is pending.
@@ -129,8 +140,16 @@ func (w *Wait) interrupt(at time.Time) {
 	w.remove()
 }
 
+// shortest is how long an RPC that failed must have been pending to be known to have waited: it began when the channel
+// was not READY, but its policy may have failed it at once.
+const shortest = time.Millisecond
+
 // End reports that the RPC ended without a transport. Later calls do nothing.
 func (w *Wait) End(at time.Time, o event.Outcome, err error) {
+	if !w.reported && o == event.OutcomeFailed && at.Sub(w.start) < shortest {
+		w.remove()
+		return
+	}
 	w.begin(at, w.reason)
 	w.end(at, o, err)
 }
@@ -192,7 +211,14 @@ func (c *Channel) failureOf(p *Policy) string {
 	if e := c.failed(p); e != nil {
 		return e.errType
 	}
-	return c.resolveFailure
+	return c.resolveFailure()
+}
+
+func (c *Channel) resolveFailure() string {
+	if c.resolver == nil {
+		return ""
+	}
+	return c.resolver.failure
 }
 
 // failed returns the endpoint that failed last, of a policy or of the whole channel.

@@ -122,6 +122,9 @@ func (s *Sink) Handle(ctx context.Context, e event.Event) {
 	case event.RPCRefused:
 		s.unavailable.Add(ctx, 1, s.with(series{target: target, errorType: e.ErrorType}))
 	case event.Resolved:
+		if e.Outcome == event.OutcomeContinued {
+			return // It goes on, and is measured as a whole.
+		}
 		s.resolve.Record(ctx, e.Time.Sub(e.Start).Seconds(), s.with(series{target: target, outcome: e.Outcome}))
 		if e.Err == nil {
 			s.addresses.Record(ctx, int64(e.Addresses), s.with(series{target: target}))

@@ -2,6 +2,7 @@ package record
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/connectivity"
@@ -15,6 +16,7 @@ import (
 type Channel struct {
 	observer *Observer
 	key      any
+	unready  atomic.Bool // It is awake and not READY.
 
 	mu       sync.Mutex // Guards what follows, and with it the order of times.
 	machine  *lifecycle.Channel
@@ -34,7 +36,23 @@ func (c *Channel) withLock(input func(at time.Time)) {
 		at := time.Now()
 		c.poll(at)
 		input(at)
+		c.noteUnready()
 	})
+}
+
+// noteUnready notes whether RPCs that begin now may have to wait.
+func (c *Channel) noteUnready() {
+	awake := c.resolvers > 0 || len(c.policies) > 0
+	_, known := c.channelz.State()
+	unready := awake && known && !c.shutdown && c.machine.State() != event.StateReady
+	if c.unready.Swap(unready) == unready {
+		return
+	}
+	if unready {
+		c.observer.unready.Add(1)
+	} else {
+		c.observer.unready.Add(-1)
+	}
 }
 
 // poll reads the channel's own state, for which there is no callback.
@@ -48,14 +66,14 @@ func (c *Channel) poll(at time.Time) {
 }
 
 // identify reads the channel's id, and runs the inputs that waited for it.
-func (c *Channel) identify(channelzParent any) {
+func (c *Channel) identify(z grpcinternals.Channelz) {
 	c.withLock(func(at time.Time) {
-		if c.channelz.ID == 0 {
-			c.channelz = grpcinternals.ReadChannelz(channelzParent)
+		if c.channelz.ID == 0 && z.ID != 0 {
+			c.channelz = z
 			c.machine.Identify(c.channelz.ID)
 			c.poll(at)
+			c.runDeferred()
 		}
-		c.runDeferred()
 	})
 }
 

@@ -18,16 +18,17 @@ var discovery = estats.RegisterInt64Count(estats.MetricDescriptor{
 })
 
 var (
-	discoveries sync.Map // token -> *[]*Observer: those that go on.
+	discoveries sync.Map // token -> *[]*Attachment: those that go on.
 	tokens      atomic.Uint64
 )
 
-// ObserversOf returns the observers of the channel with this recorder, in the order of its options.
-func ObserversOf(recorder estats.MetricsRecorder) []*Observer {
+// AttachmentsOf returns the attachments to the channel with this recorder, one of each observer, in the order of its
+// options.
+func AttachmentsOf(recorder estats.MetricsRecorder) []*Attachment {
 	if recorder == nil {
 		return nil
 	}
-	var found []*Observer
+	var found []*Attachment
 	token := strconv.FormatUint(tokens.Add(1), 10)
 	discoveries.Store(token, &found)
 	defer discoveries.Delete(token)
@@ -35,14 +36,15 @@ func ObserversOf(recorder estats.MetricsRecorder) []*Observer {
 	return found
 }
 
-// Discovered reports whether the metric is the one of a discovery. If so, the observer is among those that are found.
-func (o *Observer) Discovered(metric *estats.Int64CountHandle, labels []string) bool {
+// Discovered reports whether the metric is the one of a discovery. If so, the attachment is among those that are found.
+func (a *Attachment) Discovered(metric *estats.Int64CountHandle, labels []string) bool {
 	if metric != discovery {
 		return false
 	}
-	if call, ok := discoveries.Load(labels[0]); ok && !o.guard.Closed() {
-		if found := call.(*[]*Observer); !slices.Contains(*found, o) {
-			*found = append(*found, o)
+	if call, ok := discoveries.Load(labels[0]); ok && !a.observer.guard.Closed() {
+		found := call.(*[]*Attachment)
+		if !slices.ContainsFunc(*found, func(other *Attachment) bool { return other.observer == a.observer }) {
+			*found = append(*found, a)
 		}
 	}
 	return true

@@ -72,8 +72,10 @@ type Observer struct {
 	picks       table.Picks[pendingPick]
 	delayed     *table.Delayed
 	sampler     sampler
-	// failing counts the policies in TRANSIENT_FAILURE: only there a wait-for-ready RPC differs from others.
-	failing atomic.Int64
+	rpcs        rpcs
+	// unready counts the channels that are awake and not READY, and following the RPCs that are followed from their begin,
+	// since they may wait.
+	unready, following atomic.Int64
 	// dialing: a dialer that reports each address is in use. It finds its subchannel among the attributes of the address.
 	dialing atomic.Bool
 }
@@ -102,8 +104,8 @@ func New(cfg Config) *Observer {
 // Guard returns what every hook runs in. It is closed with the observer.
 func (o *Observer) Guard() *guard.Guard { return o.guard }
 
-// Channel returns the record of the channel with this recorder and canonical target.
-func (o *Observer) Channel(recorder estats.MetricsRecorder, target string) *Channel {
+// channel returns the record of the channel with this recorder and canonical target.
+func (o *Observer) channel(recorder estats.MetricsRecorder, target string) *Channel {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var key any = recorder
@@ -180,6 +182,7 @@ func (o *Observer) forgetIfFinished(c *Channel) {
 
 // Close ends all that is open, as interrupted. The observer does nothing from then on.
 func (o *Observer) Close() {
+	o.rpcs.flush()
 	if !o.guard.Close() {
 		return
 	}

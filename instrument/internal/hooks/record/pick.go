@@ -15,55 +15,130 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 )
 
-// pendingPick is an RPC that a picker had no transport for.
+// pendingPick is an RPC that has no transport yet. One that begins while its channel is not READY is followed from its
+// begin, and its context carries the record; others from the first picker that had no transport for it.
 type pendingPick struct {
-	policy *Policy
 	method string
 	since  time.Time
-	// wait is nil while it is open whether gRPC fails the RPC at once, since its policy is in TRANSIENT_FAILURE.
+	// waitForReady: gRPC does not fail the RPC while its policy is in TRANSIENT_FAILURE.
+	waitForReady bool
+	// followed: the RPC counts among those that the observer follows by their contexts.
+	followed bool
+	// resolving: gRPC reported that the RPC waited for name resolution, which is not recorded yet.
+	resolving bool
+	// channel is nil until it is known, and policy until a picker of it saw the RPC.
+	channel *Channel
+	policy  *Policy
+	// placed: the last picker that saw the RPC had a transport for it. dropped: it refused the RPC by itself.
+	placed, dropped bool
+	// wait is nil while the RPC is not known to wait: gRPC may fail it at once.
 	wait *lifecycle.Wait
 	err  error
 }
 
-// waitForReadyKey marks the context of a wait-for-ready RPC.
-type waitForReadyKey struct{}
+// pickKey is the key of an RPC's pending pick in its context.
+type pickKey struct{ observer *Observer }
 
-// MarkWaitForReady marks the context of a wait-for-ready RPC where that makes a difference. It adds nothing to others.
-func (o *Observer) MarkWaitForReady(ctx context.Context, failFast bool) context.Context {
-	if !failFast && o.failing.Load() > 0 {
-		return context.WithValue(ctx, waitForReadyKey{}, true)
+// TagRPC returns the context of an RPC that begins. It adds the record of its pick where the RPC may have to wait, or
+// had to, and nothing to other contexts.
+func (a *Attachment) TagRPC(ctx context.Context, method string, failFast, resolutionDelayed bool) context.Context {
+	o := a.observer
+	resolutionDelayed = resolutionDelayed && o.rpcs.first(ctx)
+	o.rpcs.again(ctx)
+	if !resolutionDelayed && !a.mayWait() {
+		return ctx
 	}
-	return ctx
+	if o.following.Add(1) > maxFollowed {
+		o.following.Add(-1)
+		o.cfg.Events.PickOverflowed()
+		return ctx
+	}
+	return context.WithValue(ctx, pickKey{o}, &pendingPick{
+		method: method, since: time.Now(), waitForReady: !failFast, followed: true, resolving: resolutionDelayed,
+		channel: a.only.Load(),
+	})
+}
+
+// maxFollowed bounds the RPCs that are followed from their begin.
+const maxFollowed = 1 << 16
+
+// Following reports whether any RPC is followed from its begin.
+func (o *Observer) Following() bool { return o.following.Load() > 0 }
+
+// RPCBegan records that an RPC begins, with the context that all handlers have made.
+func (o *Observer) RPCBegan(ctx context.Context) {
+	if p := o.inContext(ctx); p != nil && p.channel != nil {
+		p.begin(ctx)
+	}
+}
+
+func (o *Observer) inContext(ctx context.Context) *pendingPick {
+	p, _ := ctx.Value(pickKey{o}).(*pendingPick)
+	return p
+}
+
+// begin records what the RPC waited for, and that it may wait now, once its channel is known.
+func (p *pendingPick) begin(ctx context.Context) {
+	p.channel.withLock(func(at time.Time) {
+		ch := p.channel.machine
+		if p.resolving {
+			p.resolving = false
+			ch.Resolved(ctx, p.since, p.method)
+		}
+		switch s := ch.State(); {
+		case s == event.StateReady, s == event.StateTransientFailure && !p.waitForReady:
+		default:
+			p.wait = ch.Pending(ctx, p.since, at, p.method)
+		}
+	})
+}
+
+// seen records that a picker of a policy saw the RPC.
+func (p *pendingPick) seen(ctx context.Context, by *Policy) {
+	p.policy, p.placed, p.dropped = by, false, false
+	if p.channel == nil {
+		p.channel = by.channel
+		p.begin(ctx)
+	}
 }
 
 // NotPicked records that the policy's picker has no transport for an RPC.
 func (p *Policy) NotPicked(info balancer.PickInfo, err error) {
-	if errors.Is(err, balancer.ErrNoSubConnAvailable) {
-		if pick := p.pending(info); pick != nil {
-			pick.begin(info.Ctx)
+	queued := errors.Is(err, balancer.ErrNoSubConnAvailable)
+	_, dropped := status.FromError(err)
+	if dropped && !queued { // The policy's own refusals are no lack of a transport.
+		if pick := p.Observer().inContext(info.Ctx); pick != nil {
+			pick.seen(info.Ctx, p)
+			pick.dropped = true
 		}
 		return
 	}
-	if _, dropped := status.FromError(err); dropped { // The policy's own refusals are no lack of a transport.
-		return
-	}
-	// gRPC fails the RPC, unless it is a wait-for-ready one.
 	pick := p.pending(info)
 	if pick == nil {
 		return
 	}
-	again := pick.err != nil
-	pick.err = err
-	if again || info.Ctx.Value(waitForReadyKey{}) != nil {
-		pick.begin(info.Ctx)
+	// gRPC fails the RPC where the policy does not queue it, unless it is a wait-for-ready one. It is that too if it
+	// comes again.
+	waits := queued || pick.waitForReady || pick.err != nil
+	if !queued {
+		pick.err = err
+	}
+	if waits {
+		pick.queue(info.Ctx)
 	}
 }
 
 // pending returns the RPC's pending pick, or nil if it is not followed.
 func (p *Policy) pending(info balancer.PickInfo) *pendingPick {
 	o := p.Observer()
+	if o.Following() {
+		if pick := o.inContext(info.Ctx); pick != nil && pick.followed {
+			pick.seen(info.Ctx, p)
+			return pick
+		}
+	}
 	pick, full := o.picks.LoadOrAdd(info.Ctx, func() *pendingPick {
-		return &pendingPick{policy: p, method: info.FullMethodName, since: time.Now()}
+		return &pendingPick{channel: p.channel, policy: p, method: info.FullMethodName, since: time.Now()}
 	})
 	if full {
 		o.cfg.Events.PickOverflowed()
@@ -71,37 +146,83 @@ func (p *Policy) pending(info balancer.PickInfo) *pendingPick {
 	return pick
 }
 
-func (p *pendingPick) begin(ctx context.Context) {
-	if p.wait == nil {
-		p.policy.channel.withLock(func(time.Time) { p.wait = p.policy.machine.Wait(ctx, p.since, p.method) })
-	}
-}
-
-func (p *pendingPick) end(o event.Outcome, err error) {
-	p.policy.channel.withLock(func(at time.Time) {
-		if p.wait != nil {
-			p.wait.End(at, o, err)
+// queue records that the RPC waits for its policy to connect.
+func (p *pendingPick) queue(ctx context.Context) {
+	p.channel.withLock(func(at time.Time) {
+		if p.wait == nil {
+			p.wait = p.channel.machine.Pending(ctx, p.since, at, p.method)
 		}
+		p.wait.Queued(at, p.policy.machine)
 	})
 }
 
-// PicksPending reports whether any RPC waits for a pick.
-func (o *Observer) PicksPending() bool { return !o.picks.Empty() }
-
-// Picked records that an RPC got a transport after all.
-func (o *Observer) Picked(ctx context.Context) {
-	pick := o.picks.Take(ctx)
-	if pick == nil {
-		return
+// Placed records that the policy's picker has a transport for an RPC. gRPC may find that the transport was lost since,
+// and come again.
+func (p *Policy) Placed(ctx context.Context) {
+	if pick := p.Observer().inContext(ctx); pick != nil {
+		pick.seen(ctx, p)
+		pick.placed = true
 	}
-	pick.begin(ctx)
-	pick.end(event.OutcomePicked, nil)
 }
 
-// RPCFailed records that an RPC ended with an error: it may have waited in vain, or died with its transport.
-func (o *Observer) RPCFailed(ctx context.Context, err error) {
-	o.notPicked(ctx, err)
-	if status.Code(err) != codes.Unavailable || !failure.IsTransportError(status.Convert(err).Message()) {
+// PicksPending reports whether any RPC waits for a pick.
+func (o *Observer) PicksPending() bool { return o.Following() || !o.picks.Empty() }
+
+// find returns the RPC's pending pick, or nil.
+func (o *Observer) find(ctx context.Context) *pendingPick {
+	if o.Following() {
+		if p := o.inContext(ctx); p != nil && p.followed {
+			return p
+		}
+	}
+	return o.picks.Take(ctx)
+}
+
+// Picked records that an RPC got a transport after it was held up.
+func (o *Observer) Picked(ctx context.Context) {
+	p := o.find(ctx)
+	if p == nil || p.channel == nil {
+		return
+	}
+	p.channel.withLock(func(at time.Time) {
+		if p.wait == nil {
+			p.wait = p.channel.machine.Pending(ctx, p.since, at, p.method)
+			if p.policy != nil {
+				p.wait.Queued(at, p.policy.machine)
+			}
+		}
+		p.wait.Picked(at)
+	})
+}
+
+// Sent records that an RPC is on the wire.
+func (o *Observer) Sent(ctx context.Context) {
+	if p := o.inContext(ctx); p != nil {
+		o.release(p)
+	}
+}
+
+// release follows an RPC no more. It waited for nothing that is not recorded.
+func (o *Observer) release(p *pendingPick) {
+	if !p.followed {
+		return
+	}
+	p.followed = false
+	o.following.Add(-1)
+	if p.wait != nil {
+		p.channel.withLock(func(at time.Time) { p.wait.Drop(at) })
+	}
+}
+
+// RPCEnded records the end of an RPC, which may have waited in vain, or died with its transport.
+func (o *Observer) RPCEnded(ctx context.Context, err error) {
+	if err != nil {
+		o.notPicked(ctx, err)
+	}
+	if o.Following() {
+		o.Sent(ctx)
+	}
+	if err == nil || status.Code(err) != codes.Unavailable || !failure.IsTransportError(status.Convert(err).Message()) {
 		return
 	}
 	if p, ok := peer.FromContext(ctx); ok {
@@ -110,25 +231,27 @@ func (o *Observer) RPCFailed(ctx context.Context, err error) {
 }
 
 func (o *Observer) notPicked(ctx context.Context, err error) {
-	pick := o.picks.Take(ctx)
-	if pick == nil {
+	p := o.find(ctx)
+	if p == nil || p.channel == nil || p.placed || p.dropped {
 		return
 	}
 	outcome := outcomeOf(err)
-	if pick.wait != nil {
-		pick.end(outcome, err)
-	}
-	if outcome == event.OutcomeCancelled {
-		return
-	}
 	var refused event.RPCRefused
-	pick.policy.channel.withLock(func(at time.Time) {
-		ch := pick.policy.channel.machine
-		refused = ch.Refuse(ctx, at, pick.policy.machine, pick.method, pick.wait.Reason(), err)
-		ch.Refused(at, refused)
+	p.channel.withLock(func(at time.Time) {
+		reason := p.wait.Reason()
+		if p.wait != nil {
+			p.wait.End(at, outcome, err)
+			reason = p.wait.Reason()
+		}
+		var policy *lifecycle.Policy
+		if p.policy != nil {
+			policy = p.policy.machine
+		}
+		refused = p.channel.machine.Refuse(ctx, at, policy, p.method, reason, err)
 	})
-	if refused.Context != nil {
+	if outcome != event.OutcomeCancelled && refused.Context != nil {
 		o.cfg.Notes.Refused(refused)
+		o.rpcs.refused(ctx, p.channel, refused)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/resolver"
 
+	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 	"github.com/redial-dev/redial/instrument/internal/hooks/guard"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 )
@@ -29,7 +30,6 @@ type Policy struct {
 	machine *lifecycle.Policy
 
 	mu          sync.Mutex // Guards what follows.
-	failed      bool
 	closed      bool
 	subchannels []*Subchannel // Those that are not shut down.
 }
@@ -37,7 +37,8 @@ type Policy struct {
 // OpenPolicy makes the record of a new policy, or returns nil after a fault. channelzParent is that of the policy's
 // balancer.BuildOptions.
 func (c *Channel) OpenPolicy(kind Kind, channelzParent any) *Policy {
-	c.identify(channelzParent)
+	c.identify(grpcinternals.ReadChannelz(channelzParent))
+	c.withLock(func(time.Time) { c.runDeferred() }) // The id stays unknown where gRPC does not give it.
 	p := &Policy{channel: c}
 	c.withLock(func(time.Time) {
 		p.machine = kind(c.machine)
@@ -58,25 +59,10 @@ func (p *Policy) Guard() *guard.Guard { return p.channel.observer.guard }
 // SetState records the state that the policy reports.
 func (p *Policy) SetState(s connectivity.State) {
 	p.channel.withLock(func(at time.Time) { p.machine.SetState(at, stateOf(s)) })
-	p.setFailed(s == connectivity.TransientFailure)
 }
 
 // Reported records that the channel has taken over what the policy reported.
 func (p *Policy) Reported() { p.channel.withLock(func(time.Time) {}) }
-
-func (p *Policy) setFailed(failed bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed || p.failed == failed {
-		return
-	}
-	p.failed = failed
-	if failed {
-		p.Observer().failing.Add(1)
-	} else {
-		p.Observer().failing.Add(-1)
-	}
-}
 
 // SetAddresses records what the policy is given now. Only what comes from the channel itself has Addresses: policies
 // hand on Endpoints to their children. It stands for the answer of a resolver that is not wrapped.
@@ -107,7 +93,6 @@ func (p *Policy) Closing() { p.Observer().sampler.leaving(p) }
 
 // Close records that the policy is closed.
 func (p *Policy) Close() {
-	p.setFailed(false)
 	p.mu.Lock()
 	p.closed = true
 	for _, s := range p.subchannels { // gRPC may never report their SHUTDOWN.

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc/resolver"
 
+	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 )
 
@@ -16,8 +17,10 @@ type Resolver struct {
 	closing sync.Once
 }
 
-// OpenResolver makes the record of a new resolver, which begins to resolve, or returns nil after a fault.
-func (c *Channel) OpenResolver() *Resolver {
+// OpenResolver makes the record of a new resolver, which begins to resolve, or returns nil after a fault. conn is what
+// gRPC gave to its builder.
+func (c *Channel) OpenResolver(conn resolver.ClientConn) *Resolver {
+	c.identify(grpcinternals.ChannelzOf(conn))
 	r := &Resolver{channel: c}
 	c.withLock(func(at time.Time) {
 		r.machine = c.machine.OpenResolver()

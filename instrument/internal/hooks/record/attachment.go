@@ -1,0 +1,48 @@
+package record
+
+import (
+	"sync"
+	"sync/atomic"
+
+	estats "google.golang.org/grpc/experimental/stats"
+)
+
+// Attachment is one stats.Handler that gRPC was given. gRPC does not say which channel an RPC belongs to before a
+// picker sees the RPC, but where one channel alone was given the handler, it is that one.
+type Attachment struct {
+	observer *Observer
+	only     atomic.Pointer[Channel] // Nil while there is none, or when there were several.
+
+	mu     sync.Mutex // Guards what follows.
+	shared bool       // Several channels were given it.
+}
+
+// Attach returns a new attachment, to no channel yet.
+func (o *Observer) Attach() *Attachment { return &Attachment{observer: o} }
+
+// Observer returns what observes the channel.
+func (a *Attachment) Observer() *Observer { return a.observer }
+
+// Channel returns the record of the channel with this recorder and canonical target.
+func (a *Attachment) Channel(recorder estats.MetricsRecorder, target string) *Channel {
+	c := a.observer.channel(recorder, target)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch only := a.only.Load(); {
+	case a.shared || only == c:
+	case only == nil || only.finished():
+		a.only.Store(c)
+	default:
+		a.shared = true
+		a.only.Store(nil)
+	}
+	return c
+}
+
+// mayWait reports whether an RPC that begins now may have to wait.
+func (a *Attachment) mayWait() bool {
+	if c := a.only.Load(); c != nil {
+		return c.unready.Load()
+	}
+	return a.observer.unready.Load() > 0
+}
