@@ -1,0 +1,8 @@
+//go:build !linux
+
+package fault
+
+import "errors"
+
+// Silence needs Linux.
+func (l *Listener) Silence(bool) error { return errors.New("silence a socket: only Linux filters what a socket receives") }
