@@ -1,4 +1,4 @@
-// Bench measures what redial costs an RPC, beside its peers and in one run: each round plays every candidate, in random
+// Bench measures what redial costs an RPC, beside its peers and in one run: each round runs every candidate, in random
 // order, for a moment, and what counts are the ratios within a round.
 //
 //	go -C e2e run ./bench
@@ -80,7 +80,7 @@ func bench() error {
 	}
 	fmt.Printf("goos: %s\ngoarch: %s\npkg: github.com/redial-dev/redial/e2e/bench\ncpu: %s\n", runtime.GOOS, runtime.GOARCH, processor())
 	var tables strings.Builder
-	for _, w := range works {
+	for _, w := range workloads {
 		if !chosen.MatchString(w.name) {
 			continue
 		}
@@ -101,7 +101,7 @@ func bench() error {
 	return stop()
 }
 
-// processor returns the model of the machine's processors, where Linux tells it.
+// processor returns the model of the machine's processors, where Linux names it.
 func processor() string {
 	text, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {

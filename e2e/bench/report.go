@@ -10,7 +10,7 @@ import (
 
 // print prints lines that benchstat reads. The processor time is that of this process, the client's, in seconds for a
 // million operations.
-func (r results) print(w work) {
+func (r results) print(w workload) {
 	for _, c := range candidates() {
 		for _, s := range r[c.name] {
 			fmt.Printf("Benchmark%s/%s-%d\t1\t%.0f ns/op\t%.0f p99-ns/op\t%.2f cpu-s/Mop\t%.0f B/op\t%.1f allocs/op\n",
@@ -20,7 +20,7 @@ func (r results) print(w work) {
 }
 
 // tabulate adds a table of what each candidate takes beside the base.
-func (r results) tabulate(to *strings.Builder, w work) {
+func (r results) tabulate(to *strings.Builder, w workload) {
 	fmt.Fprintf(to, "**%s**: %s; GOMAXPROCS=%d\n\n", w.name, w.what, runtime.GOMAXPROCS(0))
 	fmt.Fprintf(to, "| | time | CPU | p99 | B/op | allocs/op |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, c := range candidates() {

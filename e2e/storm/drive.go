@@ -34,7 +34,7 @@ type driven struct {
 	ctx      context.Context
 }
 
-// disconnections is gRPC's metric by which a loss is told.
+// disconnections is gRPC's metric that reports a loss.
 var disconnections = (*estats.Int64CountHandle)(estats.DescriptorForMetric("grpc.subchannel.disconnections"))
 
 // drive makes a channel of so many driven subchannels, and returns what closes it besides.
@@ -56,7 +56,7 @@ func drive(h handler, c clock, target string, n int) (all []*driven, done func()
 }
 
 // connecting goes from IDLE to CONNECTING.
-func (d *driven) connecting() { d.tell(connectivity.Connecting, nil) }
+func (d *driven) connecting() { d.state(connectivity.Connecting, nil) }
 
 // connect goes from IDLE to READY.
 func (d *driven) connect() {
@@ -69,7 +69,7 @@ func (d *driven) connect() {
 		d.ctx = d.handler.TagConn(context.Background(), &stats.ConnTagInfo{LocalAddr: d.conn.addr, RemoteAddr: d.conn.addr})
 		d.handler.HandleConn(d.ctx, &stats.ConnBegin{Client: true})
 	})
-	d.tell(connectivity.Ready, nil)
+	d.state(connectivity.Ready, nil)
 }
 
 // lose loses the transport.
@@ -77,7 +77,7 @@ func (d *driven) lose() {
 	d.clock.time("loss", func() {
 		disconnections.Record(d.handler, 1, d.target, "", "", "connection reset")
 	})
-	d.tell(connectivity.Idle, nil)
+	d.state(connectivity.Idle, nil)
 	d.clock.time("connection ends", func() { d.handler.HandleConn(d.ctx, &stats.ConnEnd{Client: true}) })
 }
 
@@ -86,8 +86,8 @@ var errRefused = errors.New(`connection error: desc = "transport: Error while di
 // refuse fails one attempt.
 func (d *driven) refuse() {
 	d.connecting()
-	d.tell(connectivity.TransientFailure, errRefused)
-	d.tell(connectivity.Idle, nil)
+	d.state(connectivity.TransientFailure, errRefused)
+	d.state(connectivity.Idle, nil)
 }
 
 // eventsPerFlap is how many events a flap is: one refused attempt, a connection and its loss.
@@ -102,7 +102,7 @@ func (d *driven) flap(stay func()) {
 	d.lose()
 }
 
-func (d *driven) tell(s connectivity.State, err error) {
+func (d *driven) state(s connectivity.State, err error) {
 	d.clock.time("state", func() { d.listener(balancer.SubConnState{ConnectivityState: s, ConnectionError: err}) })
 }
 

@@ -36,7 +36,7 @@ import (
 
 var (
 	length      = flag.Duration("for", time.Minute, "how long the storm lasts")
-	every       = flag.Duration("every", 10*time.Second, "how often a line tells of it meanwhile")
+	every       = flag.Duration("every", 10*time.Second, "the time between two lines of the report meanwhile")
 	realOnes    = flag.Int("channels", 1000, "how many real channels there are")
 	subchannels = flag.Int("subchannels", 10_000, "how many subchannels there are, the real ones among them")
 	life        = flag.Duration("life", 5*time.Second, "how long a connection lasts on average")
@@ -57,8 +57,8 @@ func main() {
 	}
 }
 
-// stage is the agent and what counts beside it.
-type stage struct {
+// environment is the agent and what counts beside it.
+type environment struct {
 	agent  *agent.Agent
 	clock  clock
 	events atomic.Int64
@@ -75,8 +75,8 @@ func (s *spanCount) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan
 
 func (s *spanCount) Shutdown(context.Context) error { return nil }
 
-func newStage() (*stage, error) {
-	s := &stage{clock: newClock(hooks...)}
+func newEnvironment() (*environment, error) {
+	s := &environment{clock: newClock(hooks...)}
 	count := event.SinkFunc(func(context.Context, event.Event) { s.events.Add(1) })
 	var err error
 	s.agent, err = agent.Start(context.Background(), agent.WithInstrument(instrument.WithSink(count)),
@@ -98,7 +98,7 @@ func storm() error {
 	if err := memory(); err != nil {
 		return err
 	}
-	s, err := newStage()
+	s, err := newEnvironment()
 	if err != nil {
 		return err
 	}
@@ -115,12 +115,12 @@ func storm() error {
 	for ctx.Err() == nil {
 		select {
 		case <-time.After(*every):
-			s.tell(time.Since(start))
+			s.report(time.Since(start))
 		case <-ctx.Done():
 		}
 	}
 	wait()
-	s.tell(time.Since(start))
+	s.report(time.Since(start))
 	fmt.Printf("\n%s\n", s.clock)
 	journal := s.agent.JournalStats()
 	fmt.Printf("The journal wrote %d events and keeps %.1f MiB, of %.1f at most.\n", journal.Written, mib(journal.Bytes), mib(journal.Size)*1.25)
@@ -130,10 +130,10 @@ func storm() error {
 }
 
 // handler returns what gRPC calls.
-func (s *stage) handler() handler { return s.agent.StatsHandler().(handler) }
+func (s *environment) handler() handler { return s.agent.StatsHandler().(handler) }
 
 // begin lets it storm until the context is done.
-func (s *stage) begin(ctx context.Context) (wait func(), err error) {
+func (s *environment) begin(ctx context.Context) (wait func(), err error) {
 	address, stop, err := child.Start()
 	if err != nil {
 		return nil, err
@@ -168,17 +168,17 @@ func (s *stage) begin(ctx context.Context) (wait func(), err error) {
 	}, err
 }
 
-// tell prints a line of the table.
-func (s *stage) tell(since time.Duration) {
-	told := s.scrape()
+// report prints a line of the table.
+func (s *environment) report(since time.Duration) {
+	scraped := s.scrape()
 	fmt.Printf("| %v | %.1f MiB | %d | %d | %d | %.0f | %d | %.0f | %d |\n", since.Round(time.Second), mib(lastLiveHeap()), goroutines(),
-		descriptors(), s.events.Load(), told.sum("redial_events_dropped_total"), s.spans.n.Load(),
-		told.sum("redial_spans_suppressed_total"), told.series())
+		descriptors(), s.events.Load(), scraped.sum("redial_events_dropped_total"), s.spans.n.Load(),
+		scraped.sum("redial_spans_suppressed_total"), scraped.series())
 }
 
 // throughput measures what an event costs with all sinks, as fast as they take them.
 func throughput() error {
-	s, err := newStage()
+	s, err := newEnvironment()
 	if err != nil {
 		return err
 	}
@@ -290,7 +290,7 @@ func descriptors() int {
 // exposition is what Prometheus would read.
 type exposition []string
 
-func (s *stage) scrape() exposition {
+func (s *environment) scrape() exposition {
 	answer := httptest.NewRecorder()
 	s.agent.Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
 	return strings.Split(answer.Body.String(), "\n")

@@ -24,15 +24,15 @@ import (
 	"github.com/redial-dev/redial/e2e/internal/cpu"
 )
 
-// work is what is measured.
-type work struct {
-	name    string
-	what    string
-	size    int // Of a message.
-	callers int
-	policy  string
-	ways    int // How many subchannels there are.
-	// op begins a caller's work, and returns what does it once.
+// workload is what is measured.
+type workload struct {
+	name     string
+	what     string
+	size     int // Of a message.
+	callers  int
+	policy   string
+	backends int // Of which each has a subchannel.
+	// op prepares a caller, and returns what makes one operation.
 	op func(context.Context, *client, *echo.SayRequest) (once func() error, err error)
 }
 
@@ -41,7 +41,7 @@ const (
 	roundRobin = `{"loadBalancingConfig":[{"round_robin":{}}]}`
 )
 
-var works = []work{
+var workloads = []workload{
 	{"Unary", "an RPC of 10 bytes, 1 caller", 10, 1, pickFirst, 1, unary},
 	{"Unary64KiB", "an RPC of 64 KiB, 1 caller", 64 << 10, 1, pickFirst, 1, unary},
 	{"Stream", "a message of 10 bytes and its answer on a stream, 1 caller", 10, 1, pickFirst, 1, streaming},
@@ -58,12 +58,12 @@ type client struct {
 	newest net.Conn
 }
 
-func newClient(c candidate, w work, address string) (*client, error) {
+func newClient(c candidate, w workload, address string) (*client, error) {
 	made := &client{}
 	r := manual.NewBuilderWithScheme("bench")
 	var state resolver.State
-	for i := range w.ways {
-		a := resolver.Address{Addr: fmt.Sprint("way:", i)}
+	for i := range w.backends {
+		a := resolver.Address{Addr: fmt.Sprint("backend:", i)}
 		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{a}})
 	}
 	r.InitialState(state)
@@ -139,7 +139,7 @@ type sample struct{ time, p99, cpu, bytes, allocs float64 }
 // results are the samples of each candidate, round by round.
 type results map[string][]sample
 
-func (w work) measure(address string) (results, error) {
+func (w workload) measure(address string) (results, error) {
 	all := slices.DeleteFunc(candidates(), func(c candidate) bool { return *solo != "" && c.name != *solo })
 	clients := map[string]*client{}
 	for _, c := range all {
@@ -149,7 +149,7 @@ func (w work) measure(address string) (results, error) {
 		}
 		defer made.cc.Close()
 		clients[c.name] = made
-		if _, err := w.play(made, *moment); err != nil { // To warm up.
+		if _, err := w.run(made, *moment); err != nil { // To warm up.
 			return nil, err
 		}
 	}
@@ -157,7 +157,7 @@ func (w work) measure(address string) (results, error) {
 	for range *rounds {
 		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		for _, c := range all {
-			s, err := w.play(clients[c.name], *moment)
+			s, err := w.run(clients[c.name], *moment)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.name, err)
 			}
@@ -167,8 +167,8 @@ func (w work) measure(address string) (results, error) {
 	return r, nil
 }
 
-// play does the work for a while, from all callers at once.
-func (w work) play(c *client, d time.Duration) (sample, error) {
+// run makes operations for a while, from all callers at once.
+func (w workload) run(c *client, d time.Duration) (sample, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var stop atomic.Bool
