@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,4 +50,28 @@ func number(t *testing.T, a *agent.Agent, name, label string) float64 {
 		t.Fatal(err)
 	}
 	return value
+}
+
+// Two processes of one service do not write the same series: each has an instance id, unless the environment gives one.
+func TestInstanceID(t *testing.T) {
+	pattern := regexp.MustCompile(`service_instance_id="([^"]+)"`)
+	id := func() string {
+		a, err := agent.Start(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer shutdown(t, a)
+		found := pattern.FindStringSubmatch(strings.Join(metric(a, "target_info"), ""))
+		if found == nil {
+			t.Fatal("no service.instance.id")
+		}
+		return found[1]
+	}
+	if one, other := id(), id(); one == other {
+		t.Errorf("two agents have the instance id %s", one)
+	}
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=mine")
+	if have := id(); have != "mine" {
+		t.Errorf("service.instance.id is %s, the environment says mine", have)
+	}
 }
