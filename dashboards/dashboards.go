@@ -1,13 +1,13 @@
-// Package dashboards holds redial's Grafana dashboards. Import them, or copy the folder:
+// Package dashboards holds redial's Grafana dashboards, recording rules and alerts, for programs that install them. README.md
+// says what each answers and how to load them without Go. The generator below this folder writes all of them:
 //
-//	overview.json  is anyone without a connection now, since when, and why?
-//
-// The generator below this folder writes all of them anew: go -C dashboards/generator run .
+//	go -C dashboards/generator run .
 package dashboards
 
 import "embed"
 
-// FS holds the files by the names that they have in this folder.
+// FS holds the files by the names that they have in this folder: the dashboards, rules/ for Prometheus, and kubernetes/ for
+// its operator.
 //
-//go:embed *.json
+//go:embed *.json rules/*.yaml kubernetes/*.yaml
 var FS embed.FS

@@ -14,11 +14,15 @@ import (
 
 	"github.com/redial-dev/redial/dashboards/generator/board"
 	"github.com/redial-dev/redial/dashboards/generator/promql"
+	"github.com/redial-dev/redial/dashboards/generator/rule"
 )
 
 // dashboards are the functions that make them, by the names of their files.
 var dashboards = map[string]func(*promql.Signals) (dashboard.Dashboard, error){
 	"overview.json": board.Overview,
+	"target.json":   board.Target,
+	"fleet.json":    board.Fleet,
+	"agent.json":    board.Agent,
 }
 
 func main() {
@@ -39,6 +43,7 @@ func generate() (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	rule.Register(signals)
 	files := map[string][]byte{}
 	for name, of := range dashboards {
 		d, err := of(signals)
@@ -49,7 +54,17 @@ func generate() (map[string][]byte, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return files, nil
+	return files, addRules(signals, files)
+}
+
+func addRules(signals *promql.Signals, files map[string][]byte) error {
+	recording, err1 := rule.Recording(signals)
+	alerts, err2 := rule.Alerts(signals)
+	var err3, err4, err5 error
+	files["rules/recording.yaml"], err3 = rule.File(recording)
+	files["rules/alerts.yaml"], err4 = rule.File(alerts)
+	files["kubernetes/prometheusrule.yaml"], err5 = rule.Kubernetes(recording, alerts)
+	return errors.Join(err1, err2, err3, err4, err5)
 }
 
 func marshal(d dashboard.Dashboard) ([]byte, error) {

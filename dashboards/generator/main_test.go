@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -54,6 +55,33 @@ func TestSchema(t *testing.T) {
 		var d dashboard.Dashboard
 		if err := d.UnmarshalJSONStrict(text); err != nil && err.Error() != "" { // It is never nil.
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Each alert has a runbook, of the same four parts, and each runbook an alert.
+func TestRunbooks(t *testing.T) {
+	alerts := string(generated(t)["rules/alerts.yaml"])
+	folder := filepath.Join("..", "..", "docs", "runbooks")
+	for _, match := range regexp.MustCompile(`alert: (\w+)`).FindAllStringSubmatch(alerts, -1) {
+		text, err := os.ReadFile(filepath.Join(folder, match[1]+".md"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, part := range []string{"# " + match[1], "## What it means", "## How to look", "## What to do", "## How it ends"} {
+			if !strings.Contains(string(text), part+"\n") {
+				t.Errorf("the runbook of %s has no %q", match[1], part)
+			}
+		}
+	}
+	pages, err := filepath.Glob(filepath.Join(folder, "Redial*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range pages {
+		if name := strings.TrimSuffix(filepath.Base(page), ".md"); !strings.Contains(alerts, "alert: "+name+"\n") {
+			t.Errorf("no alert %s for its runbook", name)
 		}
 	}
 }

@@ -49,6 +49,13 @@ func (m *maker) buckets(ref, expr string) *prometheus.DataqueryBuilder {
 	return look.Buckets(ref, m.chosen(expr))
 }
 
+// dashboard is an empty dashboard with redial's variables, links and annotations.
+func (m *maker) dashboard(uid, title, description, since string) *dashboard.DashboardBuilder {
+	return look.Dashboard(uid, title, description, since).
+		Annotation(look.Event("Without a connection", m.chosen("max by (grpc_target) ("+openFor+") > 30"),
+			"{{grpc_target}} has an endpoint without a connection for more than 30 s", look.Bad))
+}
+
 // finish builds the dashboard, and numbers its panels.
 func (m *maker) finish(b *dashboard.DashboardBuilder) (dashboard.Dashboard, error) {
 	d, err := b.Build()

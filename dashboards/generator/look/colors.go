@@ -53,3 +53,13 @@ func Colored(p *timeseries.PanelBuilder, of Colors) *timeseries.PanelBuilder {
 	}
 	return p
 }
+
+// Reasons of a wait.
+var Reasons = Colors{
+	{"name_resolution", Neutral}, {"connecting", Connecting}, {"policy", "#9B5FC0"}, {"stream_quota", BackingOff},
+}
+
+// Quantiles of durations.
+var Quantiles = Colors{
+	{"half within", Connecting}, {"99 % within", Neutral}, {"half below", Connecting}, {"95 % below", Neutral},
+}

@@ -21,6 +21,11 @@ func Prometheus() common.DataSourceRef {
 // barWidth is the least time that a bar of counts covers: shorter ones are hard to see in an hour.
 const barWidth = "1m"
 
+// Durations is a panel of durations, in lines.
+func Durations(title, description string) *timeseries.PanelBuilder {
+	return Lines(title, description, "s").Interval(barWidth).AxisSoftMax(1)
+}
+
 // Lines is a panel of lines.
 func Lines(title, description, unit string) *timeseries.PanelBuilder {
 	return timeseries.NewPanelBuilder().Title(title).Description(description).Datasource(Prometheus()).Unit(unit).
@@ -33,12 +38,12 @@ func Lines(title, description, unit string) *timeseries.PanelBuilder {
 // Counts is a panel of stacked bars, each of which says how often something happened in its time.
 func Counts(title, description string) *timeseries.PanelBuilder {
 	return Stacked(title, description, "short").Decimals(0).Interval(barWidth).DrawStyle(common.GraphDrawStyleBars).
-		FillOpacity(85).LineWidth(0).AxisSoftMax(4)
+		FillOpacity(85).AxisSoftMax(4)
 }
 
 // Stacked is a panel of stacked areas, whose sum is what there is altogether.
 func Stacked(title, description, unit string) *timeseries.PanelBuilder {
-	return Lines(title, description, unit).FillOpacity(70).LineWidth(1).
+	return Lines(title, description, unit).FillOpacity(75).LineWidth(0).
 		Stacking(common.NewStackingConfigBuilder().Mode(common.StackingModeNormal).Group("A"))
 }
 
@@ -73,7 +78,7 @@ func Heat(title, description, unit string) *heatmap.PanelBuilder {
 // Table is a panel of rows to compare.
 func Table(title, description string) *table.PanelBuilder {
 	return table.NewPanelBuilder().Title(title).Description(description).Datasource(Prometheus()).Unit("short").
-		ShowHeader(true).CellHeight(common.TableCellHeightSm).Decimals(0).
+		ShowHeader(true).NoValue("0").CellHeight(common.TableCellHeightSm).Decimals(0).
 		Footer(common.NewTableFooterOptionsBuilder().Show(false).Reducer([]string{}))
 }
 
@@ -87,7 +92,12 @@ func Rank(title, description, unit string) *bargauge.PanelBuilder {
 
 // Above colours a number: good below the first step, and from each on its own colour.
 func Above(steps ...Step) cog.Builder[dashboard.ThresholdsConfig] {
-	all := []dashboard.Threshold{{Color: Good}}
+	return Between(Good, steps...)
+}
+
+// Between colours a number: one colour below the first step, and from each on its own.
+func Between(below string, steps ...Step) cog.Builder[dashboard.ThresholdsConfig] {
+	all := []dashboard.Threshold{{Color: below}}
 	for _, s := range steps {
 		all = append(all, dashboard.Threshold{Value: cog.ToPtr(s.From), Color: s.Color})
 	}
@@ -102,4 +112,12 @@ type Step struct {
 
 func fixed(color string) []dashboard.DynamicConfigValue {
 	return []dashboard.DynamicConfigValue{{Id: "color", Value: map[string]string{"mode": "fixed", "fixedColor": color}}}
+}
+
+// Dashed draws a series dashed, by the name that its legend shows.
+func Dashed(p *timeseries.PanelBuilder, name string) *timeseries.PanelBuilder {
+	return p.OverrideByName(name, []dashboard.DynamicConfigValue{
+		{Id: "custom.lineStyle", Value: map[string]any{"fill": "dash", "dash": []int{10, 10}}},
+		{Id: "custom.fillOpacity", Value: 0},
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -21,6 +22,18 @@ func Parse(expr string) (parser.Expr, error) {
 		return nil, fmt.Errorf("parse %s: %w", expr, err)
 	}
 	return parsed, nil
+}
+
+// Format checks an expression, and prints it for people.
+func (s *Signals) Format(expr string) (string, error) {
+	if err := s.Check(expr); err != nil {
+		return "", err
+	}
+	parsed, err := Parse(expr)
+	if err != nil {
+		return "", err
+	}
+	return text(parsed), nil
 }
 
 // durations stand for variables while an expression is parsed; nobody would write these.
@@ -70,14 +83,14 @@ func (s *Signals) Check(expr string) error {
 var words = regexp.MustCompile(`^[a-z0-9_]+(\|[a-z0-9_]+)*$`)
 
 func (s *Signals) checkMatcher(metric string, m *labels.Matcher) error {
-	if m.Name == labels.MetricName {
+	if m.Name == model.MetricNameLabel {
 		return nil
 	}
 	if !s.has(metric, m.Name) {
 		return fmt.Errorf("%s has no label %s", metric, m.Name)
 	}
-	if !words.MatchString(m.Value) {
-		return nil // A variable, or any value.
+	if m.Name == labels.BucketLabel || !words.MatchString(m.Value) {
+		return nil // A number, a variable, or any value.
 	}
 	for _, v := range strings.Split(m.Value, "|") {
 		if !s.values[v] {

@@ -2,6 +2,7 @@ package promql
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
 )
@@ -23,7 +24,7 @@ func (s *Signals) Chosen(expr string) (string, error) {
 	}
 	for _, selector := range selectors(parsed) {
 		for _, v := range variables {
-			if !s.has(selector.Name, v.label) {
+			if !s.has(selector.Name, v.label) || slices.ContainsFunc(selector.LabelMatchers, func(m *labels.Matcher) bool { return m.Name == v.label }) {
 				continue
 			}
 			m, err := labels.NewMatcher(labels.MatchRegexp, v.label, v.variable)

@@ -5,6 +5,7 @@ package promql
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -22,50 +23,43 @@ func growth(now, before, window string) string {
 	return fmt.Sprintf("(%s - %s >= 0 or %s)", now, before, known(now, window))
 }
 
-// appeared returns the series that were not there a window before, though redial was.
-func appeared(now, before, window string) string {
-	return fmt.Sprintf("(%s unless %s)", known(now, window), before)
-}
-
-// known returns the series of those instances from which redial's metrics came a window before.
+// known returns the series of those instances from which redial's metrics came a window before, of whatever target.
 func known(series, window string) string {
-	return fmt.Sprintf(`%s and on (job, instance) redial_channels{grpc_channel_state="ready"} offset %s`, series, window)
+	return fmt.Sprintf(`%s and on (job, instance) redial_channels{grpc_channel_state="ready",grpc_target!=""} offset %s`,
+		series, window)
 }
 
 // Observations returns how many observations each histogram got within a window.
 func Observations(histogram, window string) string {
 	native := func(suffix string) string { return "histogram_count(" + histogram + suffix + ")" }
-	return fmt.Sprintf("(%s or %s)", Growth(part(histogram, "_count"), window),
+	return fmt.Sprintf("(%s or %s)", Growth(Part(histogram, "_count"), window),
 		growth(native(""), native(" offset "+window), window))
 }
 
 // Spent returns the sum of what each histogram observed within a window.
 func Spent(histogram, window string) string {
 	native := func(suffix string) string { return "histogram_sum(" + histogram + suffix + ")" }
-	return fmt.Sprintf("(%s or %s)", Growth(part(histogram, "_sum"), window),
+	return fmt.Sprintf("(%s or %s)", Growth(Part(histogram, "_sum"), window),
 		growth(native(""), native(" offset "+window), window))
 }
 
 // Quantile returns a quantile of what the histograms observed within a window, grouped by labels. Where nothing was
 // observed it returns nothing.
 func Quantile(q float64, histogram, window string, by ...string) string {
-	classic := fmt.Sprintf("histogram_quantile(%v, sum by (%s) (%s))", q,
-		strings.Join(append(append([]string{}, by...), "le"), ", "), Growth(part(histogram, "_bucket"), window))
-	native := fmt.Sprintf("histogram_quantile(%v, sum by (%s) (%s or increase(%s[%s])))", q, strings.Join(by, ", "),
-		appeared(histogram, histogram+" offset "+window, window), histogram, rateWindow(window))
+	classic := fmt.Sprintf("histogram_quantile(%v, sum by (%s) (%s))", q, strings.Join(append(slices.Clone(by), "le"), ", "),
+		Growth(Part(histogram, "_bucket"), window))
+	native := fmt.Sprintf("histogram_quantile(%v, sum by (%s) (%s))", q, strings.Join(by, ", "), NativeGrowth(histogram, window))
 	return fmt.Sprintf("(%s or %s) >= 0", classic, native)
 }
 
-// rateWindow returns the window in which a rate can be taken: Grafana's own where the window is a panel's interval.
-func rateWindow(window string) string {
-	if window == "$__interval" {
-		return "$__rate_interval"
-	}
-	return window
+// NativeGrowth returns by how much each native histogram grew within a window, as Growth does.
+func NativeGrowth(histogram, window string) string {
+	return fmt.Sprintf("(%[1]s - %[1]s offset %[2]s and histogram_count(%[1]s) - histogram_count(%[1]s offset %[2]s) >= 0 or %[3]s)",
+		histogram, window, known(histogram, window))
 }
 
-// part returns a selector of a part of a classic histogram.
-func part(histogram, suffix string) string {
+// Part returns a selector of a part of a classic histogram.
+func Part(histogram, suffix string) string {
 	name, matchers, found := strings.Cut(histogram, "{")
 	if !found {
 		return name + suffix

@@ -1,0 +1,68 @@
+package board
+
+import (
+	"fmt"
+
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/stat"
+	"github.com/grafana/grafana-foundation-sdk/go/statetimeline"
+	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
+
+	"github.com/redial-dev/redial/dashboards/generator/look"
+	"github.com/redial-dev/redial/dashboards/generator/promql"
+)
+
+func (m *maker) readyConnections() *stat.PanelBuilder {
+	return look.Number("READY connections",
+		"Subchannels that are READY now, of all clients chosen. 0 is normal only for a channel that is idle. Compare with the "+
+			"number of clients times that of addresses under round_robin, or with that of clients under pick_first.", "short").
+		Thresholds(look.Above()).
+		WithTarget(m.series("A", promql.OrZero(sum(readyNow)), "READY"))
+}
+
+func (m *maker) certificateExpiry() *stat.PanelBuilder {
+	return look.Number("Certificate expires in",
+		"Until the first certificate of the servers in use expires. Orange below 7 days, red below one: renewals that failed should "+
+			"have been noticed by then. Without TLS, or where it is not known, there is no number. Next: the runbook of "+
+			"RedialCertificateExpiring.", "s").NoValue("no TLS").
+		Thresholds(look.Between(look.Bad, look.Step{From: day, Color: look.BackingOff}, look.Step{From: 7 * day, Color: look.Good})).
+		WithTarget(m.series("A", "min(redial_tls_server_not_after_seconds) - time()", "expires in"))
+}
+
+const day = 24 * 3600
+
+// states are those of a client, from the one to worry about least.
+var states = []struct {
+	state, text, color string
+}{
+	{"idle", "idle", look.Idle}, {"ready", "READY", look.Good}, {"connecting", "connecting", look.Connecting},
+	{"transient_failure", "backing off", look.BackingOff},
+}
+
+func (m *maker) stateOfClients() *statetimeline.PanelBuilder {
+	worst := ""
+	options := map[string]dashboard.ValueMappingResult{}
+	for i, s := range states {
+		if i > 0 {
+			worst += " or "
+		}
+		worst += fmt.Sprintf(`%d * (%s{grpc_subchannel_state="%s"} > bool 0)`, i, subchannels, s.state)
+		text, color, index := s.text, s.color, int32(i)
+		options[fmt.Sprint(i)] = dashboard.ValueMappingResult{Text: &text, Color: &color, Index: &index}
+	}
+	return look.Timeline("State of the clients",
+		"The worst state of each client's subchannels, twenty clients at most: those that were worst. Orange beside light blue, again and again: attempts fail and are "+
+			"tried anew. All rows at once: look at the server. One row: look at that client's host and network.").
+		Mappings([]dashboard.ValueMapping{{ValueMap: &dashboard.ValueMap{Type: dashboard.MappingTypeValueToText, Options: options}}}).
+		Thresholds(look.Between(look.Idle, look.Step{From: 1, Color: look.Good}, look.Step{From: 2, Color: look.Connecting},
+			look.Step{From: 3, Color: look.BackingOff})).
+		WithTarget(m.series("A", "topk(20, "+maxBy("instance", worst)+")", "{{instance}}"))
+}
+
+func (m *maker) lifetime() *timeseries.PanelBuilder {
+	return look.Colored(look.Durations("Lifetime of lost connections",
+		"How long the connections had lived that ended; 0 where none did. The same number again and again is somebody's timer: the server's "+
+			"MaxConnectionAge, or the idle timeout of a proxy or NAT (then let keepalive be shorter). Seconds: the server accepts and then refuses."), look.Quantiles).
+		WithTarget(m.series("A", promql.OrZero(promql.Quantile(0.5, transports, perBar)), "half below")).
+		WithTarget(m.series("B", promql.OrZero(promql.Quantile(0.95, transports, perBar)), "95 % below").Exemplar(true))
+}

@@ -1,0 +1,44 @@
+package board
+
+import (
+	"github.com/grafana/grafana-foundation-sdk/go/table"
+
+	"github.com/redial-dev/redial/dashboards/generator/look"
+	"github.com/redial-dev/redial/dashboards/generator/promql"
+)
+
+func (m *maker) worstTargets() *table.PanelBuilder {
+	return m.compared(look.Table("Worst targets",
+		"Targets with endpoints that have no connection come first, then those that lost the most connections. Click on a target "+
+			"to see it alone."), targets)
+}
+
+// subject is what the rows of a table are.
+type subject struct {
+	label, title string
+	link         string // Where a click on one leads.
+}
+
+var (
+	targets   = subject{"grpc_target", "Target", look.LinkTo(targetUID, "target")}
+	instances = subject{"instance", "Instance", look.LinkTo(overviewUID, "instance")}
+)
+
+// compared fills a table with what tells the healthy from the others.
+func (m *maker) compared(p *table.PanelBuilder, of subject) *table.PanelBuilder {
+	columns := []look.Col{
+		{Ref: "A", Title: "Without a connection", Color: look.Bad},
+		{Ref: "B", Title: "For", Unit: "s", Color: look.Bad},
+		{Ref: "D", Title: "RPCs waiting", Color: look.BackingOff},
+		{Ref: "E", Title: "RPCs refused or killed", Color: look.Bad},
+		{Ref: "F", Title: "Connections lost", Color: look.Neutral},
+	}
+	orNone := func(expr string) string { return expr + " or 0 * " + sumBy(of.label, subchannels) }
+	p = p.WithTarget(m.column("A", sumBy(of.label, disconnected))).
+		WithTarget(m.column("B", maxBy(of.label, openFor))).
+		WithTarget(m.column("D", sumBy(of.label, waiting))).
+		WithTarget(m.column("E", orNone(total(func(w string) string { return sumBy(of.label, harmed(w)) })))).
+		WithTarget(m.column("F", orNone(total(func(w string) string { return sumBy(of.label, promql.Observations(lost, w)) })))).
+		WithTarget(m.series("G", sumBy(of.label, promql.Observations(lost, perBar)), ""))
+	return look.Compared(p, of.label, of.title, of.link, columns, "G", "Losses over time")
+}

@@ -1,0 +1,79 @@
+package look
+
+import (
+	"fmt"
+
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/grafana/grafana-foundation-sdk/go/table"
+)
+
+// LinkTo returns a link to a dashboard of what a cell names, with the other variables and the time as they are.
+func LinkTo(uid, variable string) string {
+	link := "/d/" + uid + "?${__url_time_range}&${datasource:queryparam}&var-" + variable + "=${__value.raw}"
+	for _, kept := range []string{"job", "instance", "target"} {
+		if kept != variable {
+			link += "&${" + kept + ":queryparam}"
+		}
+	}
+	return link
+}
+
+// Col is a column of numbers of a table, in the colour where they are not 0.
+type Col struct{ Ref, Title, Unit, Color string }
+
+// Compared joins the queries of a table by a label, worst first, and shows a query of time series as a sparkline.
+func Compared(p *table.PanelBuilder, label, title, link string, columns []Col, trend, trendTitle string) *table.PanelBuilder {
+	names, order, titles := []string{label}, map[string]int{label: 0}, map[string]string{label: title}
+	for i, c := range columns {
+		value := "Value #" + c.Ref
+		names, order[value], titles[value] = append(names, value), i+1, c.Title
+		p.OverrideByName(c.Title, []dashboard.DynamicConfigValue{
+			{Id: "custom.cellOptions", Value: map[string]string{"type": "color-text"}},
+			{Id: "thresholds", Value: steps(Step{From: 1e-9, Color: c.Color})},
+			{Id: "color", Value: map[string]string{"mode": "thresholds"}},
+			{Id: "unit", Value: orShort(c.Unit)},
+		})
+	}
+	for _, name := range []string{"Trend", "Trend #" + trend} { // Grafana names it by the query only beside others.
+		names, order[name], titles[name] = append(names, name), len(columns)+1, trendTitle
+	}
+	p.OverrideByName(title, []dashboard.DynamicConfigValue{
+		{Id: "links", Value: []map[string]any{{"title": "Show ${__value.raw} alone", "url": link}}},
+		{Id: "custom.minWidth", Value: 260},
+	})
+	p.OverrideByName(trendTitle, []dashboard.DynamicConfigValue{
+		{Id: "custom.cellOptions", Value: map[string]any{"type": "sparkline", "hideValue": true, "drawStyle": "bars", "fillOpacity": 80}},
+		{Id: "color", Value: map[string]string{"mode": "fixed", "fixedColor": Neutral}},
+	})
+	return p.
+		WithTransformation(dashboard.DataTransformerConfig{
+			Id: "timeSeriesTable", Filter: &dashboard.MatcherConfig{Id: "byRefId", Options: trend}, Options: map[string]any{},
+		}).
+		WithTransformation(transform("joinByField", map[string]any{"byField": label, "mode": "outer"})).
+		WithTransformation(transform("filterFieldsByName", map[string]any{"include": map[string]any{"names": names}})).
+		WithTransformation(sortedBy(fmt.Sprintf("Value #%s", columns[len(columns)-1].Ref))).
+		WithTransformation(sortedBy(fmt.Sprintf("Value #%s", columns[0].Ref))).
+		WithTransformation(transform("limit", map[string]any{"limitField": 20})).
+		WithTransformation(transform("organize", map[string]any{"indexByName": order, "renameByName": titles, "excludeByName": map[string]bool{}}))
+}
+
+func transform(id string, options map[string]any) dashboard.DataTransformerConfig {
+	return dashboard.DataTransformerConfig{Id: id, Options: options}
+}
+
+func sortedBy(field string) dashboard.DataTransformerConfig {
+	return transform("sortBy", map[string]any{"sort": []map[string]any{{"field": field, "desc": true}}})
+}
+
+func steps(from Step) map[string]any {
+	return map[string]any{"mode": "absolute", "steps": []map[string]any{
+		{"value": nil, "color": "text"}, {"value": from.From, "color": from.Color},
+	}}
+}
+
+func orShort(unit string) string {
+	if unit == "" {
+		return "short"
+	}
+	return unit
+}
