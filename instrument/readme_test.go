@@ -44,3 +44,21 @@ func TestProgramOfREADME(t *testing.T) {
 	}
 	env.shutdown()
 }
+
+// CONTRIBUTING names no file or folder that there is not.
+func TestPathsOfCONTRIBUTING(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "CONTRIBUTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := regexp.MustCompile("(?:`|docs/)[a-z0-9./_]*(?:/|\\.go|\\.md)").FindAll(text, -1)
+	if len(paths) < 30 {
+		t.Errorf("only %d paths were found", len(paths))
+	}
+	for _, path := range paths {
+		path := string(bytes.TrimPrefix(path, []byte("`")))
+		if _, err := os.Stat(filepath.Join("..", path)); err != nil {
+			t.Errorf("CONTRIBUTING.md names %s: %v", path, err)
+		}
+	}
+}
