@@ -118,11 +118,18 @@ func (a *Agent) abandon() error {
 // when it is done, what is left is given up, and Shutdown returns within a second with the context's error. The
 // channels live on, unobserved. A second call waits for the first, as long as its own context allows, and returns the
 // same.
+//
+// A sink, such as the handler of [WithLogger], must not call it while it handles an event, and gets
+// [instrument.ErrShutdownInSink].
 func (a *Agent) Shutdown(ctx context.Context) error {
+	observed := a.handler.Shutdown(ctx) // In the caller's goroutine, which may be that of the sinks.
+	if errors.Is(observed, instrument.ErrShutdownInSink) {
+		return fmt.Errorf("redial agent: %w", observed)
+	}
 	a.stopping.Do(func() {
 		go func() {
 			defer close(a.stopped)
-			a.stopErr = a.shutdown(ctx)
+			a.stopErr = a.shutdown(ctx, observed)
 		}()
 	})
 	select {
@@ -141,8 +148,9 @@ func (a *Agent) Shutdown(ctx context.Context) error {
 // giveUpTime is how long the parts of the agent may take to give up once the context of Shutdown is done.
 const giveUpTime = time.Second
 
-func (a *Agent) shutdown(ctx context.Context) error {
-	errs := []error{a.handler.Shutdown(ctx), a.providers.shutdown(ctx), a.vitals.Unregister()}
+// shutdown ends what runs. observed is how the end of the observation went.
+func (a *Agent) shutdown(ctx context.Context, observed error) error {
+	errs := []error{observed, a.providers.shutdown(ctx), a.vitals.Unregister()}
 	if a.server != nil {
 		errs = append(errs, a.server.shutdown(ctx))
 	}

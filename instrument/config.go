@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/internal/target"
 )
 
 // Option changes what a [Handler] does.
@@ -18,6 +19,7 @@ type config struct {
 	tracerProvider trace.TracerProvider
 	meterProvider  metric.MeterProvider
 	keepTarget     func(string) bool
+	renameTarget   func(string) string
 	sinks          []event.Sink
 	backoff        backoff.Config
 	withoutGRPC    bool
@@ -39,6 +41,7 @@ func newConfig(opts []Option) config {
 		tracerProvider: otel.GetTracerProvider(),
 		meterProvider:  otel.GetMeterProvider(),
 		keepTarget:     keepAll,
+		renameTarget:   target.Rename,
 		backoff:        backoff.DefaultConfig,
 		spanRate:       DefaultSpanRate,
 		maxTargets:     DefaultMaxTargets,
@@ -75,9 +78,9 @@ func WithMeterProvider(p metric.MeterProvider) Option {
 
 // WithTargetFilter sets which targets are shown by name: where keep returns false, the attribute grpc.target is
 // "other". Use it where a process dials targets of unbounded number, so that those which matter have their names
-// before the limit of [WithMaxTargets] is reached. The default, which nil stands for, keeps all. The argument is the
-// canonical target of gRFC A66 ("dns:///host:port"), and for gRPC's own instruments (gRFC A94) the target as it was
-// dialed. keep must not block, and may be called from any goroutine.
+// before the limit of [WithMaxTargets] is reached. The default, which nil stands for, keeps all. The argument is
+// the name that the target would have: the canonical target of gRFC A66 ("dns:///host:port"), without users, passwords,
+// queries and fragments, as [WithTargetRename] leaves it. keep must not block, and may be called from any goroutine.
 func WithTargetFilter(keep func(target string) bool) Option {
 	return func(c *config) {
 		if keep == nil {
@@ -87,10 +90,23 @@ func WithTargetFilter(keep func(target string) bool) Option {
 	}
 }
 
+// WithTargetRename sets how targets are named in signals. Use it for a resolver whose targets differ at each start of a
+// program, which would make new time series each time. rename takes the canonical target of gRFC A66, and what it
+// returns comes before [WithTargetFilter]; users, passwords, queries and fragments are left out of it. rename must not
+// block, and may be called from any goroutine. The default, which nil stands for, knows the targets of etcd's client
+// (etcd-endpoints://0xc000123456/host:2379), and leaves the address in memory out.
+func WithTargetRename(rename func(target string) string) Option {
+	return func(c *config) {
+		if rename == nil {
+			rename = target.Rename
+		}
+		c.renameTarget = rename
+	}
+}
+
 // WithMaxTargets limits how many targets are shown by name, of those that [WithTargetFilter] keeps. Every target is a
 // set of time series, which stay as long as the handler lives, and so does the name; the targets that come when all
-// names are given are "other", and their channels are counted by redial.targets.overflowed. gRPC's own instruments
-// (gRFC A94), which name targets as they were dialed, have as many names besides. Zero stands for no limit, a
+// names are given are "other", and their channels are counted by redial.targets.overflowed. Zero stands for no limit, a
 // negative number for the default, [DefaultMaxTargets].
 func WithMaxTargets(n int) Option {
 	return func(c *config) {

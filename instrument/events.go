@@ -13,6 +13,7 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/queue"
 	"github.com/redial-dev/redial/instrument/internal/sample"
 	"github.com/redial-dev/redial/instrument/internal/spans"
+	"github.com/redial-dev/redial/internal/report"
 )
 
 const (
@@ -35,14 +36,17 @@ type events struct {
 
 var _ record.Events = (*events)(nil)
 
-func newEvents(cfg config, meter metric.Meter, metricSink *metrics.Sink, spanSink *spans.Sink) *events {
+func newEvents(
+	cfg config, meter metric.Meter, metricSink *metrics.Sink, spanSink *spans.Sink, faults *report.Limiter,
+) *events {
 	e := &events{spans: spanSink, metrics: metricSink, sinks: cfg.sinks}
 	if cfg.tcpEvery > 0 {
 		var err error
 		e.tcp, err = metrics.NewTCP(meter)
-		report(err)
+		handle(err)
 	}
-	e.queue = queue.New(queueSize, e.handle, func() { metricSink.Dropped("queue", 1) }, otel.Handle)
+	e.queue = queue.New(queueSize, e.handle, func() { metricSink.Dropped("queue", 1) },
+		func(err error) { faults.Report(ofSink, err) })
 	return e
 }
 

@@ -9,6 +9,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/stats"
 
 	"github.com/redial-dev/redial/instrument/internal/hooks"
@@ -16,6 +17,9 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/metrics"
 	"github.com/redial-dev/redial/instrument/internal/spans"
 	"github.com/redial-dev/redial/instrument/snapshot"
+	"github.com/redial-dev/redial/internal/report"
+	"github.com/redial-dev/redial/internal/target"
+	"github.com/redial-dev/redial/internal/text"
 )
 
 // Handler observes the channels that are made with its [Handler.DialOption]. One Handler serves any number of
@@ -42,41 +46,49 @@ func NewHandler(opts ...Option) *Handler {
 	tracer := cfg.tracerProvider.Tracer(ScopeName,
 		trace.WithInstrumentationVersion(Version), trace.WithSchemaURL(semconv.SchemaURL))
 
+	faults := report.New(otel.Handle)
 	metricSink, err := metrics.New(meter)
-	report(err)
+	handle(err)
 	spanSink := spans.New(tracer, cfg.spanRate, func() { metricSink.Suppressed("spans") })
-	events := newEvents(cfg, meter, metricSink, spanSink)
-	targets := newTargets(cfg, metricSink.TargetOverflowed)
+	events := newEvents(cfg, meter, metricSink, spanSink, faults)
+	targets := newTargets(cfg, metricSink.TargetOverflowed, faults)
 	observer := record.New(record.Config{
-		Target: func(canonical string) string {
-			name := targets.name(canonical)
+		Target: func(t resolver.Target) (string, text.Cleaner) {
+			name := targets.name(t.String())
 			metricSink.ChannelOpened(name)
-			return name
+			return name, text.NewCleaner(target.Secrets(t))
 		},
 		Backoff:     cfg.shortestBackoff,
 		SampleEvery: cfg.tcpEvery,
 		Events:      events,
 		Notes:       spanSink,
-		Fault:       otel.Handle,
+		Fault:       func(err error) { faults.Report(ofHook, err) },
 	})
-	report(metricSink.Observe(observer.Counts))
+	handle(metricSink.Observe(observer.Counts))
 	return &Handler{
-		metrics: metricSink, events: events, observer: observer, grpc: grpcMetrics(cfg, meter),
+		metrics: metricSink, events: events, observer: observer, grpc: grpcMetrics(cfg, meter, targets),
 	}
 }
 
 // grpcMetrics returns what passes gRPC's own metrics on, or nil where they are left out.
-func grpcMetrics(cfg config, meter metric.Meter) hooks.GRPCMetrics {
+func grpcMetrics(cfg config, meter metric.Meter, t *targets) hooks.GRPCMetrics {
 	if cfg.withoutGRPC {
 		return nil
 	}
-	m, err := metrics.NewGRPC(meter, newTargets(cfg, func() {}).name)
-	report(err)
+	m, err := metrics.NewGRPC(meter, t.nameOfDialed)
+	handle(err)
 	return m
 }
 
-// report hands an error of redial's own to otel.Handle, if there is one.
-func report(err error) {
+// The kinds of faults whose reports are limited, each for itself.
+const (
+	ofHook   report.Kind = "hook"
+	ofSink   report.Kind = "sink"
+	ofTarget report.Kind = "target"
+)
+
+// handle hands an error of redial's own to otel.Handle, if there is one.
+func handle(err error) {
 	if err != nil {
 		otel.Handle(err)
 	}
@@ -89,10 +101,19 @@ func (h *Handler) DialOption() grpc.DialOption { return grpc.WithStatsHandler(h.
 // gRPC as it is: a wrapper around it hides that it takes gRPC's metrics too, and the channel is then not observed.
 func (h *Handler) StatsHandler() stats.Handler { return hooks.NewHandler(h.observer, h.grpc) }
 
+// ErrShutdownInSink is what [Handler.Shutdown] returns to a sink, a span processor or a meter that calls it while it
+// handles an event: it would wait for itself. Call it from another goroutine.
+var ErrShutdownInSink = errors.New("redial: Shutdown was called by a sink that handles an event, and did nothing: " +
+	"call it from a goroutine of its own")
+
 // Shutdown ends every open span, with the outcome "interrupted", and waits until the sinks have handled all events or
 // the context is done, whose error it returns then. From then on the handler does nothing; its channels live on. Shut
-// down the OpenTelemetry providers after it. A second call only waits.
+// down the OpenTelemetry providers after it. A second call only waits. It must not be called by a sink, see
+// [ErrShutdownInSink].
 func (h *Handler) Shutdown(ctx context.Context) error {
+	if h.events.queue.Handling() {
+		return ErrShutdownInSink
+	}
 	h.observer.Close()
 	return errors.Join(h.metrics.Close(), h.events.queue.Wait(ctx))
 }

@@ -6,9 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	_ "google.golang.org/grpc" // Registers the resolvers.
 	"google.golang.org/grpc/resolver"
-	_ "google.golang.org/grpc/resolver/dns"
-	_ "google.golang.org/grpc/resolver/passthrough"
 
 	"github.com/redial-dev/redial/internal/target"
 )

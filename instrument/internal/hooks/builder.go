@@ -40,7 +40,7 @@ func (b *builder) Build(cc balancer.ClientConn, opts balancer.BuildOptions) bala
 	recorder := cc.MetricsRecorder()
 	for _, a := range record.AttachmentsOf(recorder) {
 		p := guard.Value(a.Observer().Guard(), nil, func() *record.Policy {
-			return a.Channel(recorder, opts.Target.String()).OpenPolicy(b.kind, opts.ChannelzParent)
+			return a.Channel(recorder, opts.Target).OpenPolicy(b.kind, opts.ChannelzParent)
 		})
 		if p != nil {
 			policies = append(policies, p)

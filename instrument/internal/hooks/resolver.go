@@ -33,7 +33,7 @@ func (b *resolverBuilder) Build(
 	for _, a := range record.AttachmentsOf(opts.MetricsRecorder) {
 		g := a.Observer().Guard()
 		r := guard.Value(g, nil, func() *record.Resolver {
-			return a.Channel(opts.MetricsRecorder, target.String()).OpenResolver(channel)
+			return a.Channel(opts.MetricsRecorder, target).OpenResolver(channel)
 		})
 		if r != nil {
 			observed = append(observed, observation{g, r})

@@ -56,7 +56,7 @@ func (s *Subchannel) connectSince(at, since time.Time) *attempt {
 	}
 	s.attempt = &attempt{id: s.ch().cfg.NextID(), episode: episode.id, number: episode.attempts, start: header.Time}
 	s.emit(event.AttemptStarted{
-		Header: header, Episode: episode.id, Attempt: s.attempt.id, Number: s.attempt.number, Address: addressName(s.address),
+		Header: header, Episode: episode.id, Attempt: s.attempt.id, Number: s.attempt.number, Address: s.address,
 	})
 	s.attempt.begin(event.PhaseDial, header.Time)
 	return s.attempt
@@ -154,7 +154,7 @@ func (s *Subchannel) endAttempt(at time.Time, o event.Outcome, err error) {
 	if a == nil {
 		return
 	}
-	ended := event.AttemptEnded{Episode: a.episode, Attempt: a.id, Number: a.number, Address: addressName(s.address),
+	ended := event.AttemptEnded{Episode: a.episode, Attempt: a.id, Number: a.number, Address: s.address,
 		Conn: a.conn, Start: a.start, Outcome: o}
 	cause := err
 	if o != event.OutcomeReady && err == nil {

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/internal/text"
 )
 
 // Config is what [Channel]s share.
@@ -43,6 +44,7 @@ type Config struct {
 type Channel struct {
 	cfg    *Config
 	target string
+	texts  text.Cleaner
 	id     int64
 	// now is the latest time seen: inputs of different goroutines may arrive a little out of order, outputs do not.
 	now        time.Time
@@ -60,9 +62,10 @@ type Channel struct {
 	interrupted bool
 }
 
-// NewChannel returns the machine of a channel in no state yet, whose events have the given target.
-func NewChannel(cfg *Config, target string) *Channel {
-	return &Channel{cfg: cfg, target: target}
+// NewChannel returns the machine of a channel in no state yet, whose events have the given target. All other texts in
+// them pass through the cleaner.
+func NewChannel(cfg *Config, target string, texts text.Cleaner) *Channel {
+	return &Channel{cfg: cfg, target: target, texts: texts}
 }
 
 // Identify sets the channel's channelz id once it is known.
@@ -116,7 +119,7 @@ func (c *Channel) Interrupt(at time.Time) {
 
 func (c *Channel) emit(e event.Event) {
 	if !c.interrupted {
-		c.cfg.Emit(e)
+		c.cfg.Emit(c.clean(e))
 	}
 }
 

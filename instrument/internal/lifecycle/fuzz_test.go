@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/internal/text"
 )
 
 // FuzzMachine throws inputs at the machine in an order that gRPC would never choose, and holds what must be true of
@@ -81,7 +82,7 @@ func newDriver(j *judge) *driver {
 		NextID: func() event.ID { ids++; return ids }, Emit: j.record,
 		Backoff: func(int) time.Duration { return time.Millisecond },
 		Fault:   func(error) {}, // gRPC never sends such inputs.
-	}, "fuzz")
+	}, "fuzz", text.Cleaner{})
 	p.ch.Identify(1)
 	p.resolver = p.ch.OpenResolver()
 	return p

@@ -25,7 +25,7 @@ func (c *Channel) Snapshot() snapshot.Channel {
 func (e *endpoint) snapshot() snapshot.Endpoint {
 	s := snapshot.Endpoint{ID: e.id, State: e.policy.state, Lost: e.lastLoss, Subchannels: []snapshot.Subchannel{}}
 	if e.err != nil {
-		s.Error, s.ErrorType = e.err.Error(), e.errType
+		s.Error, s.ErrorType = e.policy.ch.texts.Text(e.err.Error()), e.errType
 	}
 	if p := e.episode; p != nil {
 		s.Episode = &snapshot.Episode{Trigger: p.trigger, Since: p.start, Attempts: p.attempts, Waited: p.rpcsWaited}
@@ -40,7 +40,8 @@ func (e *endpoint) snapshot() snapshot.Endpoint {
 }
 
 func (s *Subchannel) snapshot() snapshot.Subchannel {
-	have := snapshot.Subchannel{ID: s.id, Address: addressName(s.address), State: s.state, Since: s.stateSince}
+	texts := s.ch().texts
+	have := snapshot.Subchannel{ID: s.id, Address: texts.Address(s.address), State: s.state, Since: s.stateSince}
 	if s.attempt != nil {
 		have.Attempt = s.attempt.number
 	}
@@ -49,7 +50,8 @@ func (s *Subchannel) snapshot() snapshot.Subchannel {
 		have.NextAttempt = &next
 	}
 	if t := s.transport; t != nil && t.id != 0 {
-		have.Local, have.Remote, have.InFlight = t.conn.Local, t.conn.Remote, t.inFlight()
+		have.Local, have.Remote = texts.Address(t.conn.Local), texts.Address(t.conn.Remote)
+		have.InFlight = t.inFlight()
 	}
 	return have
 }

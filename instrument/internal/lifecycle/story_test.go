@@ -14,6 +14,7 @@ import (
 
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/sample"
+	"github.com/redial-dev/redial/internal/text"
 )
 
 // Each file of testdata is a story: the lines of a block are inputs, each with its time, and below ---- is what the
@@ -78,7 +79,7 @@ func newMachine() *machine {
 		Emit:    func(e event.Event) { m.events = append(m.events, e) },
 		Backoff: func(int) time.Duration { return shortestBackoff },
 		Fault:   func(err error) { m.faults = append(m.faults, err) },
-	}, "dns:///service")
+	}, "dns:///service", text.Cleaner{})
 	m.ch.Identify(1)
 	m.resolver = m.ch.OpenResolver()
 	return m

@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
@@ -212,13 +211,4 @@ func (s *Subchannel) header(at time.Time) event.Header {
 	h := s.endpoint.header(at)
 	h.Subchannel = s.id
 	return h
-}
-
-// addressName returns an address as people write it. The name of an abstract unix socket begins with NUL, which the
-// kernel's tools and package net write as "@".
-func addressName(address string) string {
-	if name, ok := strings.CutPrefix(address, "\x00"); ok {
-		return "@" + name
-	}
-	return address
 }

@@ -146,7 +146,7 @@ func (t *Transport) ready(at time.Time) {
 	}
 	s := t.sub
 	header := s.header(at)
-	t.id, t.start, t.address = t.ch.cfg.NextID(), header.Time, addressName(s.address)
+	t.id, t.start, t.address = t.ch.cfg.NextID(), header.Time, s.address
 	made := event.TransportReady{Header: header, Transport: t.id, Address: t.address, Conn: t.conn}
 	if e := s.endpoint.episode; e != nil {
 		made.Episode = e.id

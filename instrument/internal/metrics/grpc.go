@@ -11,6 +11,7 @@ import (
 
 	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/internal/signal"
+	"github.com/redial-dev/redial/internal/text"
 )
 
 // GRPC records gRPC's own instruments of gRFC A94 under their own names and labels.
@@ -74,7 +75,7 @@ type grpcSeries struct {
 func (g *GRPC) with(d *estats.MetricDescriptor, labels []string) metric.AddOption {
 	of := grpcSeries{name: d.Name}
 	for i := range min(len(labels), len(of.values), len(d.Labels)+len(d.OptionalLabels)) {
-		of.values[i] = labels[i]
+		of.values[i] = text.Name(labels[i])
 		switch g.key(d, i) {
 		case string(signal.Target):
 			of.values[i] = g.target(labels[i])

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 )
 
 // Queue is a bounded queue of events. Events are handled one at a time, in the order in which they were added.
@@ -23,7 +24,8 @@ type Queue struct {
 	room    atomic.Int64 // How many more events there may be.
 	last    atomic.Pointer[node]
 	running atomic.Bool
-	first   *node // Handled already; what follows is not. It belongs to the goroutine that runs.
+	worker  atomic.Uint64 // The goroutine that runs, or zero.
+	first   *node         // Handled already; what follows is not. It belongs to the goroutine that runs.
 }
 
 // node is an event, or the mark of a caller of Wait, which waits for the events before it.
@@ -64,12 +66,15 @@ func (q *Queue) push(n *node) {
 }
 
 func (q *Queue) run() {
+	own, _ := grpcinternals.Goroutines()
 	for {
+		q.worker.Store(own)
 		for next := q.first.next.Load(); next != nil; next = q.first.next.Load() {
 			q.first = next
 			q.take(next)
 		}
 		first := q.first
+		q.worker.Store(0)
 		q.running.Store(false)
 		// A hook that adds from now on sees that no goroutine runs; one that added before may have missed it.
 		if first.next.Load() == nil || q.running.Swap(true) {
@@ -97,6 +102,12 @@ func (q *Queue) safely(e event.Event) {
 		}
 	}()
 	q.handle(e)
+}
+
+// Handling reports whether the caller runs in the goroutine that handles events: it must not wait for them.
+func (q *Queue) Handling() bool {
+	own, _ := grpcinternals.Goroutines()
+	return own != 0 && own == q.worker.Load()
 }
 
 // Wait returns when every event that was added before is handled, or with the context's error.

@@ -21,6 +21,9 @@ func newRateLimiter(perSecond float64) rateLimiter {
 	return rateLimiter{perSecond: perSecond, buckets: map[string]*bucket{}}
 }
 
+// credit is how many spans a target that was quiet may have at once: one at least, however low the rate is.
+func (l *rateLimiter) credit() float64 { return max(1, l.perSecond*burst) }
+
 // take reports whether a root span of the target may be made at this time.
 func (l *rateLimiter) take(target string, at time.Time) bool {
 	if l.perSecond == 0 {
@@ -28,11 +31,11 @@ func (l *rateLimiter) take(target string, at time.Time) bool {
 	}
 	b, ok := l.buckets[target]
 	if !ok {
-		b = &bucket{tokens: l.perSecond * burst, filled: at}
+		b = &bucket{tokens: l.credit(), filled: at}
 		l.buckets[target] = b
 	}
 	if passed := at.Sub(b.filled); passed > 0 {
-		b.tokens, b.filled = min(b.tokens+passed.Seconds()*l.perSecond, l.perSecond*burst), at
+		b.tokens, b.filled = min(b.tokens+passed.Seconds()*l.perSecond, l.credit()), at
 	}
 	if b.tokens < 1 {
 		return false

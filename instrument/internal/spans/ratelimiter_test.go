@@ -37,6 +37,20 @@ func TestRateLimiter(t *testing.T) {
 	}
 }
 
+// A rate below one in ten seconds makes a span now and then.
+func TestLowRate(t *testing.T) {
+	l, at, taken := newRateLimiter(0.01), time.Unix(1, 0), 0
+	for range 1000 {
+		if l.take("a", at) {
+			taken++
+		}
+		at = at.Add(time.Second)
+	}
+	if taken != 10 {
+		t.Errorf("%d spans in 1000 seconds at 0.01 a second, want 10", taken)
+	}
+}
+
 func TestNoRateLimit(t *testing.T) {
 	l := newRateLimiter(0)
 	for range 10_000 {

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	estats "google.golang.org/grpc/experimental/stats"
+	"google.golang.org/grpc/resolver"
 )
 
 // Attachment is one stats.Handler that gRPC was given. gRPC does not say which channel an RPC belongs to before a
@@ -24,7 +25,7 @@ func (o *Observer) Attach() *Attachment { return &Attachment{observer: o} }
 func (a *Attachment) Observer() *Observer { return a.observer }
 
 // Channel returns the record of the channel with this recorder and canonical target.
-func (a *Attachment) Channel(recorder estats.MetricsRecorder, target string) *Channel {
+func (a *Attachment) Channel(recorder estats.MetricsRecorder, target resolver.Target) *Channel {
 	c := a.observer.channel(recorder, target)
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	estats "google.golang.org/grpc/experimental/stats"
+	"google.golang.org/grpc/resolver"
 
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/hooks/guard"
@@ -20,6 +21,7 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 	"github.com/redial-dev/redial/instrument/internal/sample"
 	"github.com/redial-dev/redial/instrument/snapshot"
+	"github.com/redial-dev/redial/internal/text"
 )
 
 // Events takes what is found out. Its methods are called from any goroutine, under locks of gRPC: they must not block.
@@ -44,8 +46,8 @@ type Notes interface {
 
 // Config says how an [Observer] observes, and where its findings go.
 type Config struct {
-	// Target maps the canonical target of a new channel to the one that is shown.
-	Target func(canonical string) string
+	// Target returns the name of a new channel's target in signals, and what cleans the channel's other texts.
+	Target func(resolver.Target) (name string, texts text.Cleaner)
 	// Backoff returns the shortest wait that gRPC's backoff takes after so many failures in a row.
 	Backoff func(failures int) time.Duration
 	// SampleEvery is how often the socket of each transport is sampled. Zero turns that off.
@@ -104,19 +106,20 @@ func New(cfg Config) *Observer {
 // Guard returns what every hook runs in. It is closed with the observer.
 func (o *Observer) Guard() *guard.Guard { return o.guard }
 
-// channel returns the record of the channel with this recorder and canonical target.
-func (o *Observer) channel(recorder estats.MetricsRecorder, target string) *Channel {
+// channel returns the record of the channel with this recorder and target.
+func (o *Observer) channel(recorder estats.MetricsRecorder, target resolver.Target) *Channel {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var key any = recorder
 	if !reflect.TypeOf(recorder).Comparable() {
-		key = target
+		key = target.String()
 	}
 	if c, ok := o.channels[key]; ok {
 		return c
 	}
 	o.sweep()
-	c := &Channel{observer: o, key: key, machine: lifecycle.NewChannel(&o.machines, o.cfg.Target(target))}
+	name, texts := o.cfg.Target(target)
+	c := &Channel{observer: o, key: key, machine: lifecycle.NewChannel(&o.machines, name, texts)}
 	o.channels[key] = c
 	return c
 }
