@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -339,7 +340,11 @@ func (h recording) Handle(_ context.Context, r slog.Record) error {
 
 // ended reports whether one transport has ended.
 func ended(a *agent.Agent) func() bool {
-	return func() bool { return len(a.Events(agent.Query{Kind: event.KindTeardown})) == 1 }
+	return func() bool {
+		return slices.ContainsFunc(a.Events(agent.Query{Kind: event.KindTeardown}), func(e agent.Entry) bool {
+			return strings.Contains(string(e.Line), `"event":"transport.ended"`)
+		})
+	}
 }
 
 // line is what the tests read of an event.

@@ -37,7 +37,6 @@ import (
 
 	"github.com/redial-dev/redial/agent"
 	"github.com/redial-dev/redial/instrument"
-	"github.com/redial-dev/redial/instrument/event"
 )
 
 // signalsOf are all outputs of an agent that a test may search.
@@ -411,6 +410,7 @@ func TestOneNameOfTarget(t *testing.T) {
 		r.InitialState(resolver.State{Addresses: []resolver.Address{{Addr: to}}})
 		cc := dial(t, a, dialed, grpc.WithResolvers(r))
 		call(t, cc)
+		eventually(t, "metrics of the target", func() bool { return len(metric(a, "redial_connect_duration")) > 0 })
 		found := map[string]bool{}
 		for _, line := range append(metric(a, "redial_"), metric(a, "grpc_")...) {
 			if m := nameOfTarget.FindStringSubmatch(line); m != nil {
@@ -433,6 +433,7 @@ func TestOneNameOfTarget(t *testing.T) {
 func TestTargetRename(t *testing.T) {
 	a := start(t, agent.WithInstrument(instrument.WithTargetRename(func(string) string { return "orders?secret" })))
 	session(t, a, backend(t))
+	eventually(t, "the end of the transport", ended(a))
 	lines := append(metric(a, "redial_connect_duration_seconds_count"), metric(a, "grpc_subchannel_conn")...)
 	if len(lines) != 2 {
 		t.Errorf("metrics: %v", lines)
@@ -473,9 +474,7 @@ func TestShutdownInSink(t *testing.T) {
 	if err := <-results; !errors.Is(err, instrument.ErrShutdownInSink) {
 		t.Errorf("Shutdown in a sink: %v", err)
 	}
-	eventually(t, "the transport's end", func() bool {
-		return len(a.Events(agent.Query{Kind: event.KindTeardown})) == 1
-	})
+	eventually(t, "the transport's end", ended(a))
 }
 
 // A sink that panics at each event is reported once a minute.

@@ -141,4 +141,12 @@ func TestMetrics(t *testing.T) {
 	if len(reports) != 1 || reports[0] != want {
 		t.Errorf("reported: %q, want %q", reports, want)
 	}
+	if failed := r.Failed(); failed.Metrics != 10 {
+		t.Errorf("%+v, want 10 failed exports of metrics", failed)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := e.Export(ctx, nil); err != nil || r.Failed().Metrics != 10 {
+		t.Errorf("an export that the SDK cuts off has failed (%v)", err)
+	}
 }

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
@@ -18,10 +19,17 @@ type metricExporter struct {
 	reporter *Reporter
 }
 
-// Export implements [sdkmetric.Exporter]. It returns no error, since the SDK would report each.
+// Export implements [sdkmetric.Exporter]. It returns no error, since the SDK would report each. An export that the SDK
+// cuts off, since it is shut down, is no failure: the last one follows.
 func (e *metricExporter) Export(ctx context.Context, rm *metricdata.ResourceMetrics) error {
 	e.reporter.export(ctx, ofMetrics,
-		func(ctx context.Context) error { return e.Exporter.Export(ctx, rm) },
+		func(during context.Context) error {
+			err := e.Exporter.Export(during, rm)
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return nil
+			}
+			return err
+		},
 		func(err error) {
 			e.reporter.limit.Report(ofMetrics,
 				fmt.Errorf("redial: an export of metrics failed; the next one has the same sums: %w", err))
