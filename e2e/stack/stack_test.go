@@ -129,10 +129,13 @@ service:
 
 // span is what the tests read of one.
 type span struct {
-	TraceID    string `json:"traceId"`
-	SpanID     string `json:"spanId"`
-	Parent     string `json:"parentSpanId"`
-	Name       string `json:"name"`
+	TraceID string `json:"traceId"`
+	SpanID  string `json:"spanId"`
+	Parent  string `json:"parentSpanId"`
+	Name    string `json:"name"`
+	Status  struct {
+		Code int `json:"code"`
+	} `json:"status"`
 	Attributes []struct {
 		Key   string `json:"key"`
 		Value struct {
