@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/balancer/roundrobin"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/resolver"
 
 	"github.com/redial-dev/redial/instrument"
@@ -130,7 +132,7 @@ func (env *environment) onlyRefused() event.RPCRefused {
 		}
 	}
 	if len(all) != 1 {
-		env.t.Fatalf("%d RPCs were refused, want one", len(all))
+		env.t.Fatalf("%d RPCs were refused, want one; there were:\n%s", len(all), fmt.Sprint(env.events))
 	}
 	return all[0]
 }
@@ -287,4 +289,109 @@ func TestRefusedThenRetried(t *testing.T) {
 	}
 	env.closeAll()
 	env.shutdown()
+}
+
+// All streams that the server allows are in use: the next RPC has its transport, and waits for a stream of it.
+func TestWaitForStream(t *testing.T) {
+	env := newEnvironment(t)
+	cc := env.dial(env.serve("S1", grpc.MaxConcurrentStreams(1)).address)
+	env.connect(cc)
+	mustCall(t, cc)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	end := env.streamWith(ctx, cc)
+	wait := env.rpcInBackground(context.Background(), "RPC", cc)
+	env.await(1, "a wait for a stream", func(e event.Event) bool {
+		w, ok := e.(event.PickWaitStarted)
+		return ok && w.Reason == event.WaitStreamQuota
+	})
+	late, cancelLate := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancelLate()
+	wantCode(t, callWith(late, cc), codes.DeadlineExceeded)
+	if refused := env.onlyRefused(); refused.Reason != event.WaitStreamQuota {
+		t.Errorf("the RPC was refused after it waited for %q", refused.Reason)
+	}
+	cancel()
+	wantCode(t, wait(), codes.OK)
+	wantCode(t, end(), codes.Canceled)
+	all := env.waitsFor(event.WaitStreamQuota)
+	if len(all) != 2 || all[0].Outcome != event.OutcomeDeadlineExceeded || all[1].Outcome != event.OutcomePicked {
+		t.Errorf("want a wait that ends with the deadline, and one with a stream; there were:\n%s", env.story())
+	}
+	env.closeAll()
+	env.shutdown()
+}
+
+// slowToken takes its time for the credentials of an RPC, and waits for the RPC's end meanwhile.
+type slowToken struct{}
+
+func (slowToken) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(5 * time.Millisecond):
+		return map[string]string{"authorization": "token"}, nil
+	}
+}
+
+func (slowToken) RequireTransportSecurity() bool { return false }
+
+// An RPC that waits for its own credentials does not wait for a stream.
+func TestCredentialsAreNoWaitForStream(t *testing.T) {
+	env := newEnvironment(t)
+	cc := env.dial(env.serve("S1").address)
+	env.connect(cc)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	end := env.streamWith(ctx, cc)
+	var all []func() error
+	for range 8 {
+		all = append(all, env.rpcInBackground(context.Background(), "RPC", cc, grpc.PerRPCCredentials(slowToken{})))
+	}
+	for _, wait := range all {
+		wantCode(t, wait(), codes.OK)
+	}
+	cancel()
+	wantCode(t, end(), codes.Canceled)
+	if all := env.waitsFor(event.WaitStreamQuota); len(all) > 0 {
+		t.Errorf("%d RPCs waited for a stream, want none:\n%s", len(all), env.story())
+	}
+	env.closeAll()
+	env.shutdown()
+}
+
+// An RPC that dies of its deadline while the name is resolved for the first time is reported to no stats.Handler. The
+// interceptors count it.
+func TestDeadlineBeforeNameIsResolved(t *testing.T) {
+	for name, call := range map[string]func(context.Context, *grpc.ClientConn) error{
+		"Unary": func(ctx context.Context, cc *grpc.ClientConn) error { return callWith(ctx, cc) },
+		"Stream": func(ctx context.Context, cc *grpc.ClientConn) error {
+			_, err := healthpb.NewHealthClient(cc).Watch(ctx, &healthpb.HealthCheckRequest{})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newEnvironment(t)
+			srv, r := env.serve("S1"), &slowResolver{}
+			cc := env.dial("slow:///service", r.option(), grpc.WithChainUnaryInterceptor(env.handler.UnaryInterceptor()),
+				grpc.WithChainStreamInterceptor(env.handler.StreamInterceptor()))
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+			defer cancel()
+			wantCode(t, call(ctx, cc), codes.DeadlineExceeded)
+			env.onlyWait(event.WaitNameResolution, event.OutcomeDeadlineExceeded, "timeout")
+			if refused := env.onlyRefused(); refused.Reason != event.WaitNameResolution {
+				t.Errorf("the RPC was refused after it waited for %q", refused.Reason)
+			}
+			r.answer(t, srv.address)
+			mustCall(t, cc)
+			late, cancelLate := context.WithCancel(context.Background())
+			cancelLate()
+			wantCode(t, call(late, cc), codes.Canceled) // The name is resolved: it waited for nothing.
+			if all := env.waitsFor(event.WaitNameResolution); len(all) != 1 {
+				t.Errorf("%d waits for the name, want one:\n%s", len(all), env.story())
+			}
+			env.closeAll()
+			env.shutdown()
+		})
+	}
 }

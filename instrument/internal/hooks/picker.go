@@ -26,18 +26,18 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 		p.policy.Guard().Run(func() { p.policy.NotPicked(info, err) })
 		return result, err
 	}
-	if p.policy.Observer().Following() {
-		p.policy.Guard().Run(func() { p.policy.Placed(info.Ctx) })
-	}
 	result.Done = guard.Value(p.policy.Guard(), result.Done, func() func(balancer.DoneInfo) {
-		return p.picked(result.SubConn, result.Done)
+		return p.picked(info, result.SubConn, result.Done)
 	})
 	return result, nil
 }
 
 // picked records an RPC on the SubConn's transport, and returns what gRPC must call when the RPC is done.
-func (p *picker) picked(sc balancer.SubConn, done func(balancer.DoneInfo)) func(balancer.DoneInfo) {
+func (p *picker) picked(info balancer.PickInfo, sc balancer.SubConn, done func(balancer.DoneInfo)) func(balancer.DoneInfo) {
 	t := p.transport(sc)
+	if p.policy.Observer().Following() {
+		p.policy.Placed(info.Ctx, t)
+	}
 	if t == nil {
 		return done
 	}

@@ -65,6 +65,24 @@ func (p *Policy) Wait(ctx context.Context, at time.Time, method string) *Wait {
 	return w
 }
 
+// WaitForName reports an RPC that waits for the name since it began, or returns nil if the name is resolved, and the RPC
+// waits for something else.
+func (c *Channel) WaitForName(ctx context.Context, since, at time.Time, method string) *Wait {
+	if !c.resolving() {
+		return nil
+	}
+	w := c.newWait(ctx, since, method)
+	w.begin(at, event.WaitNameResolution)
+	return w
+}
+
+// WaitForStream reports an RPC that has a transport, and waits for one of its streams.
+func (c *Channel) WaitForStream(ctx context.Context, at time.Time, method string) *Wait {
+	w := c.newWait(ctx, at, method)
+	w.begin(at, event.WaitStreamQuota)
+	return w
+}
+
 func (c *Channel) newWait(ctx context.Context, start time.Time, method string) *Wait {
 	w := &Wait{ch: c, ctx: ctx, method: method, reason: event.WaitPolicy, start: start}
 	if c.interrupted {

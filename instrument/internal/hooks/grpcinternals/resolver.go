@@ -10,7 +10,13 @@ import (
 // ChannelzOf returns gRPC's own record of the channel that a resolver's ClientConn belongs to, which is nothing where a
 // version of gRPC keeps it elsewhere. gRPC gives it to balancers, but they come later, or never where no name resolves.
 func ChannelzOf(conn resolver.ClientConn) Channelz {
-	cc := field(reflect.ValueOf(conn), "cc")
+	return channelzOf(field(reflect.ValueOf(conn), "cc"))
+}
+
+// ChannelzOfClientConn returns gRPC's own record of a *grpc.ClientConn.
+func ChannelzOfClientConn(cc any) Channelz { return channelzOf(reflect.ValueOf(cc)) }
+
+func channelzOf(cc reflect.Value) Channelz {
 	z := field(cc, "channelz")
 	if z.Kind() != reflect.Pointer || !z.CanAddr() {
 		return Channelz{}

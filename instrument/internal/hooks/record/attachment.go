@@ -40,10 +40,11 @@ func (a *Attachment) Channel(recorder estats.MetricsRecorder, target resolver.Ta
 	return c
 }
 
-// mayWait reports whether an RPC that begins now may have to wait.
+// mayWait reports whether an RPC that begins now may have to wait: its channel is not READY, or a transport has as many
+// streams as it ever had, or as it may have.
 func (a *Attachment) mayWait() bool {
 	if c := a.only.Load(); c != nil {
-		return c.unready.Load()
+		return c.unready.Load() || c.nearLimit.Load() > 0
 	}
 	return a.observer.unready.Load() > 0
 }

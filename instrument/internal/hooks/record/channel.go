@@ -17,6 +17,8 @@ type Channel struct {
 	observer *Observer
 	key      any
 	unready  atomic.Bool // It is awake and not READY.
+	// nearLimit counts the transports on which the next RPC may have to wait for a stream.
+	nearLimit atomic.Int32
 
 	mu       sync.Mutex // Guards what follows, and with it the order of times.
 	machine  *lifecycle.Channel

@@ -78,6 +78,8 @@ type Observer struct {
 	// unready counts the channels that are awake and not READY, and following the RPCs that are followed from their begin,
 	// since they may wait.
 	unready, following atomic.Int64
+	// intercepted: an interceptor is in use.
+	intercepted atomic.Bool
 	// dialing: a dialer that reports each address is in use. It finds its subchannel among the attributes of the address.
 	dialing atomic.Bool
 }

@@ -3,6 +3,7 @@ package record
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/balancer"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/failure"
+	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 )
 
@@ -31,18 +33,55 @@ type pendingPick struct {
 	policy  *Policy
 	// placed: the last picker that saw the RPC had a transport for it. dropped: it refused the RPC by itself.
 	placed, dropped bool
+	transport       *Transport // Where the RPC was placed.
 	// wait is nil while the RPC is not known to wait: gRPC may fail it at once.
 	wait *lifecycle.Wait
 	err  error
+	// ctx is the RPC's own, when it has begun, and streamWait its wait for a stream, once it was placed.
+	ctx        context.Context
+	streamWait *lifecycle.Wait
+	// opening: the RPC was placed, and has no stream yet. Any goroutine may ask.
+	opening atomic.Bool
 }
 
 // pickKey is the key of an RPC's pending pick in its context.
 type pickKey struct{ observer *Observer }
 
+// pickContext is the context of an RPC whose pick is followed.
+type pickContext struct {
+	context.Context
+	key  pickKey
+	pick *pendingPick
+}
+
+// Value implements [context.Context].
+func (c *pickContext) Value(key any) any {
+	if key == c.key {
+		return c.pick
+	}
+	return c.Context.Value(key)
+}
+
+// Done implements [context.Context]. gRPC calls it when the RPC has its transport, and waits for a stream.
+func (c *pickContext) Done() <-chan struct{} {
+	if p := c.pick; p.opening.Load() && grpcinternals.WaitsForStream() {
+		c.key.observer.guard.Run(p.waitForStream)
+	}
+	return c.Context.Done()
+}
+
+func (p *pendingPick) waitForStream() {
+	p.opening.Store(false)
+	p.policy.channel.withLock(func(at time.Time) {
+		p.streamWait = p.channel.machine.WaitForStream(p.ctx, at, p.method)
+	})
+}
+
 // TagRPC returns the context of an RPC that begins. It adds the record of its pick where the RPC may have to wait, or
 // had to, and nothing to other contexts.
 func (a *Attachment) TagRPC(ctx context.Context, method string, failFast, resolutionDelayed bool) context.Context {
 	o := a.observer
+	o.noteBegun(ctx)
 	resolutionDelayed = resolutionDelayed && o.rpcs.first(ctx)
 	o.rpcs.again(ctx)
 	if !resolutionDelayed && !a.mayWait() {
@@ -53,10 +92,10 @@ func (a *Attachment) TagRPC(ctx context.Context, method string, failFast, resolu
 		o.cfg.Events.PickOverflowed()
 		return ctx
 	}
-	return context.WithValue(ctx, pickKey{o}, &pendingPick{
+	return &pickContext{ctx, pickKey{o}, &pendingPick{
 		method: method, since: time.Now(), waitForReady: !failFast, followed: true, resolving: resolutionDelayed,
 		channel: a.only.Load(),
-	})
+	}}
 }
 
 // maxFollowed bounds the RPCs that are followed from their begin.
@@ -67,7 +106,12 @@ func (o *Observer) Following() bool { return o.following.Load() > 0 }
 
 // RPCBegan records that an RPC begins, with the context that all handlers have made.
 func (o *Observer) RPCBegan(ctx context.Context) {
-	if p := o.inContext(ctx); p != nil && p.channel != nil {
+	p := o.inContext(ctx)
+	if p == nil {
+		return
+	}
+	p.ctx = ctx
+	if p.channel != nil {
 		p.begin(ctx)
 	}
 }
@@ -95,7 +139,8 @@ func (p *pendingPick) begin(ctx context.Context) {
 
 // seen records that a picker of a policy saw the RPC.
 func (p *pendingPick) seen(ctx context.Context, by *Policy) {
-	p.policy, p.placed, p.dropped = by, false, false
+	p.policy, p.placed, p.dropped, p.transport = by, false, false, nil
+	p.opening.Store(false)
 	if p.channel == nil {
 		p.channel = by.channel
 		p.begin(ctx)
@@ -156,12 +201,13 @@ func (p *pendingPick) queue(ctx context.Context) {
 	})
 }
 
-// Placed records that the policy's picker has a transport for an RPC. gRPC may find that the transport was lost since,
-// and come again.
-func (p *Policy) Placed(ctx context.Context) {
+// Placed records that the policy's picker has a transport for an RPC, or nil where it is not known which. gRPC may find
+// that the transport was lost since, and come again.
+func (p *Policy) Placed(ctx context.Context, on *Transport) {
 	if pick := p.Observer().inContext(ctx); pick != nil {
 		pick.seen(ctx, p)
-		pick.placed = true
+		pick.placed, pick.transport = true, on
+		pick.opening.Store(pick.followed && pick.ctx != nil)
 	}
 }
 
@@ -208,10 +254,22 @@ func (o *Observer) release(p *pendingPick) {
 		return
 	}
 	p.followed = false
+	p.opening.Store(false)
 	o.following.Add(-1)
-	if p.wait != nil {
-		p.channel.withLock(func(at time.Time) { p.wait.Drop(at) })
+	if p.transport != nil {
+		p.transport.sent(p.streamWait != nil)
 	}
+	if p.wait == nil && p.streamWait == nil {
+		return
+	}
+	p.channel.withLock(func(at time.Time) {
+		if p.wait != nil {
+			p.wait.Drop(at)
+		}
+		if p.streamWait != nil {
+			p.streamWait.Picked(at)
+		}
+	})
 }
 
 // RPCEnded records the end of an RPC, which may have waited in vain, or died with its transport.
@@ -232,23 +290,29 @@ func (o *Observer) RPCEnded(ctx context.Context, err error) {
 
 func (o *Observer) notPicked(ctx context.Context, err error) {
 	p := o.find(ctx)
-	if p == nil || p.channel == nil || p.placed || p.dropped {
+	if p == nil || p.channel == nil || p.placed && p.streamWait == nil || p.dropped {
 		return
 	}
 	outcome := outcomeOf(err)
 	var refused event.RPCRefused
 	p.channel.withLock(func(at time.Time) {
-		reason := p.wait.Reason()
-		if p.wait != nil {
-			p.wait.End(at, outcome, err)
-			reason = p.wait.Reason()
+		wait := p.wait
+		if p.streamWait != nil {
+			wait = p.streamWait
 		}
+		if wait != nil {
+			wait.End(at, outcome, err)
+		}
+		reason := wait.Reason()
 		var policy *lifecycle.Policy
 		if p.policy != nil {
 			policy = p.policy.machine
 		}
 		refused = p.channel.machine.Refuse(ctx, at, policy, p.method, reason, err)
 	})
+	if p.streamWait != nil && status.Code(err) == codes.Unavailable { // The transport is lost, and gRPC finds another.
+		return
+	}
 	if outcome != event.OutcomeCancelled && refused.Context != nil {
 		o.cfg.Notes.Refused(refused)
 		o.rpcs.refused(ctx, p.channel, refused)

@@ -87,10 +87,10 @@ func (r *rpcs) over(done <-chan struct{}) {
 	if !there {
 		return
 	}
-	r.n.Add(-1)
 	if last.channel != nil {
 		last.channel.refused(last.event)
 	}
+	r.n.Add(-1)
 }
 
 // flush reports the refusals of RPCs that are over.

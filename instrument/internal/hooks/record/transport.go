@@ -32,6 +32,7 @@ type Transport struct {
 	done    func(balancer.DoneInfo)
 	// inFlight counts the RPCs on it.
 	inFlight atomic.Int64
+	streams  streams
 	// leaving: the transport takes no new RPCs, and the last one's end completes its record.
 	leaving atomic.Bool
 }
@@ -108,7 +109,7 @@ func (o *Observer) Lost(why string) {
 // RPCStarted records that an RPC was placed on the transport, and returns what its end must be reported to. It
 // allocates nothing.
 func (t *Transport) RPCStarted() (done func(balancer.DoneInfo)) {
-	t.inFlight.Add(1)
+	t.streams.changed(t.channel, t.inFlight.Add(1))
 	return t.done
 }
 
@@ -116,9 +117,21 @@ func (t *Transport) rpcDone(info balancer.DoneInfo) {
 	if info.Err != nil && status.Code(info.Err) == codes.Unavailable {
 		t.rpcFailed(status.Convert(info.Err).Message(), info.Err)
 	}
-	if t.inFlight.Add(-1) <= 0 && t.leaving.Load() {
+	n := t.inFlight.Add(-1)
+	t.streams.changed(t.channel, n)
+	if n <= 0 && t.leaving.Load() {
 		t.settle()
 	}
+}
+
+// sent records that an RPC that is followed has its stream, after it waited for one or at once.
+func (t *Transport) sent(waited bool) {
+	if waited {
+		t.streams.waited(t.inFlight.Load())
+	} else {
+		t.streams.hadRoom(t.inFlight.Load())
+	}
+	t.streams.changed(t.channel, t.inFlight.Load())
 }
 
 // rpcFailed records an RPC that the transport may have killed.
