@@ -5,4 +5,6 @@ package fault
 import "errors"
 
 // Silence needs Linux.
-func (l *Listener) Silence(bool) error { return errors.New("silence a socket: only Linux filters what a socket receives") }
+func (l *Listener) Silence(bool) error {
+	return errors.New("silence a socket: only Linux filters what a socket receives")
+}
