@@ -17,9 +17,9 @@ func (m *maker) attemptsByOutcome() *timeseries.PanelBuilder {
 }
 
 func (m *maker) failuresByPhase() *timeseries.PanelBuilder {
-	return look.Counts("Failed attempts, by phase and reason",
+	return look.ColoredByEnd(look.Counts("Failed attempts, by phase and reason",
 		"dial: the socket. handshake: TLS. settings: HTTP/2, the server accepted the socket and says nothing. docs/causes.md says for each "+
-			"reason what to do.").
+			"reason what to do."), look.Failures).
 		WithTarget(m.series("A", promql.OrNone(sumBy("redial_phase, error_type", promql.Observations(failures, perBar)), "redial_phase"),
 			"{{redial_phase}} {{error_type}}"))
 }

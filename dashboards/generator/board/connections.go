@@ -14,9 +14,9 @@ import (
 
 func (m *maker) readyConnections() *stat.PanelBuilder {
 	return look.Number("READY connections",
-		"Subchannels that are READY now, of all clients chosen. 0 is normal only for a channel that is idle. Compare with the "+
-			"number of clients times that of addresses under round_robin, or with that of clients under pick_first.", "short").
-		Thresholds(look.Above()).
+		"Subchannels that are READY now, of all clients chosen. Grey at 0: nobody called for a while, or nobody got one. Compare with the "+
+			"number of clients times that of addresses under round_robin, or with that of clients under pick_first.", "locale").
+		Thresholds(look.Between(look.Idle, look.Step{From: 1, Color: look.Good})).
 		WithTarget(m.series("A", promql.OrZero(sum(readyNow)), "READY"))
 }
 

@@ -15,25 +15,25 @@ const ready = `redial_channels{grpc_channel_state="ready"}`
 
 func (m *maker) instancesNow() *stat.PanelBuilder {
 	return look.Number("Instances", "Processes from which redial's metrics come now. Fewer than you run: those do not have redial, or "+
-		"nobody scrapes them.", "short").Thresholds(look.Above()).
+		"nobody scrapes them.", "locale").Thresholds(look.Above()).
 		WithTarget(m.series("A", promql.OrZero("count(group by (job, instance) ("+ready+"))"), "instances"))
 }
 
 func (m *maker) targetsNow() *stat.PanelBuilder {
-	return look.Number("Targets", "What all these clients call, by the names that they dial.", "short").Thresholds(look.Above()).
+	return look.Number("Targets", "What all these clients call, by the names that they dial.", "locale").Thresholds(look.Above()).
 		WithTarget(m.series("A", promql.OrZero("count(group by (grpc_target) ("+ready+"))"), "targets"))
 }
 
 func (m *maker) instancesDisconnected() *stat.PanelBuilder {
 	return look.Number("Instances without a connection", "Instances that have an endpoint without a connection now. Red from 1. One: "+
-		"look at that instance. All: look at the target.", "short").
+		"look at that instance. All: look at the target.", "locale").
 		Thresholds(look.Above(look.Step{From: 1, Color: look.Bad})).
 		WithTarget(m.series("A", promql.OrZero("count("+sumBy("job, instance", disconnected)+" > 0)"), "instances"))
 }
 
 func (m *maker) targetsDisconnected() *stat.PanelBuilder {
 	return look.Number("Targets without a connection", "Targets to which an endpoint has no connection now, at any instance. Red from 1. One: look at "+
-		"that server. All: look at what the clients share, such as the network.", "short").
+		"that server. All: look at what the clients share, such as the network.", "locale").
 		Thresholds(look.Above(look.Step{From: 1, Color: look.Bad})).
 		WithTarget(m.series("A", promql.OrZero("count("+sumBy("grpc_target", disconnected)+" > 0)"), "targets"))
 }
@@ -48,7 +48,7 @@ func (m *maker) shareThatLost() *stat.PanelBuilder {
 
 func (m *maker) disconnectedByInstance() *timeseries.PanelBuilder {
 	return look.Lines("Without a connection, by instance", "The ten instances with the most endpoints without a connection; none: there is no such. One line far "+
-		"above the others is that host's or network's trouble.", "short").Decimals(0).AxisSoftMax(2).
+		"above the others is that host's or network's trouble.", "locale").Decimals(0).AxisSoftMax(2).
 		WithTarget(m.series("A", promql.OrNone(most(sumBy("instance", disconnected)), "instance"), "{{instance}}"))
 }
 
@@ -90,17 +90,17 @@ const needsRules = "Load dashboards/rules/recording.yaml into Prometheus to see 
 
 func (m *maker) instancesCompared() *table.PanelBuilder {
 	return m.compared(look.Table("Instances compared", "Those with endpoints that have no connection come first, then those that lost the most. "+
-		"Click on an instance to see it alone."), instances)
+		"Click on an instance to see it alone. RPCs and losses need the recording rules."), instances)
 }
 
 func (m *maker) targetsCompared() *table.PanelBuilder {
 	return m.compared(look.Table("Targets compared", "Those with endpoints that have no connection come first, then those that lost the most. "+
-		"Click on a target to see it alone."), targets)
+		"Click on a target to see it alone. RPCs and losses need the recording rules."), targets)
 }
 
 func (m *maker) versionsNow() *stat.PanelBuilder {
 	return look.Number("Versions of redial", "How many versions of redial run. Orange from 3: more than a rollout has. Which they are is said at "+
-		"the end of this dashboard.", "short").
+		"the end of this dashboard.", "locale").
 		Thresholds(look.Above(look.Step{From: 3, Color: look.BackingOff})).
 		WithTarget(m.series("A", promql.OrZero("count("+byVersion+")"), "versions"))
 }

@@ -55,4 +55,4 @@ func maxBy(labels, expr string) string { return fmt.Sprintf("max by (%s) (%s)", 
 func most(expr string) string { return fmt.Sprintf("topk(10, %s > 0)", expr) }
 
 // total returns how much there was of something in the dashboard's range, of an expression that takes a window.
-func total(of func(window string) string) string { return promql.Within(of("1m")) }
+func total(of func(window string) string) string { return promql.Within(of(perBar), perBar) }

@@ -12,7 +12,7 @@ import (
 func (m *maker) timeToReconnect() *timeseries.PanelBuilder {
 	quantile := func(q float64) string {
 		return fmt.Sprintf("(histogram_quantile(%[1]v, sum by (le) (sum_over_time(%[2]s[%[3]s]))) or "+
-			"histogram_quantile(%[1]v, sum(sum_over_time(%[4]s[%[3]s])))) >= 0 or on () %[5]s",
+			"histogram_quantile(%[1]v, sum(sum_over_time(%[4]s[%[3]s])))) >= 0 or on () %[5]s * 1",
 			q, rule.Reconnects, perBar, rule.ReconnectsNative, rule.Loaded)
 	}
 	return look.Colored(look.Durations("Time to reconnect",

@@ -20,13 +20,13 @@ const (
 
 // fault is a number of the range shown that should be 0.
 func (m *maker) fault(title, description, counter string) *stat.PanelBuilder {
-	return look.Number(title, description, "short").Thresholds(look.Above(look.Step{From: 1, Color: look.BackingOff})).
+	return look.Number(title, description, "locale").Thresholds(look.Above(look.Step{From: 1, Color: look.BackingOff})).
 		WithTarget(m.now("A", promql.OrZero(total(func(w string) string { return sum(promql.Growth(counter, w)) })), title))
 }
 
 func (m *maker) notScraped() *stat.PanelBuilder {
 	return look.Number("Instances not scraped", "Instances with redial, within the last hour, that Prometheus could not scrape just now. Red from 1: of those nothing is "+
-		"known. Sent by OTLP, none is counted.", "short").
+		"known. Sent by OTLP, none is counted.", "locale").
 		Thresholds(look.Above(look.Step{From: 1, Color: look.Bad})).
 		WithTarget(m.series("A", promql.OrZero("count(up == 0 and on (job, instance) last_over_time("+ready+"[1h]))"), "not scraped"))
 }
@@ -57,49 +57,49 @@ func (m *maker) withoutName() *stat.PanelBuilder {
 }
 
 func (m *maker) eventsLostBySink() *timeseries.PanelBuilder {
-	return look.Counts("Events lost, by sink", "queue: the sinks are too slow for what happens. waits: too many RPCs wait at once. otlp: spans that "+
-		"could not be delivered.").
+	return look.Colored(look.Counts("Events lost, by sink", "queue: the sinks are too slow for what happens. waits: too many RPCs wait at once. otlp: spans that "+
+		"could not be delivered."), look.Self).
 		WithTarget(m.series("A", promql.OrNone(sumBy("redial_sink", promql.Growth(dropped, perBar)), "redial_sink"), "{{redial_sink}}"))
 }
 
 func (m *maker) spansLeftOutOverTime() *timeseries.PanelBuilder {
-	return look.Counts("Spans left out", "When root spans were left out since their target had too many. In a storm this is as it should be.").
+	return look.Colored(look.Counts("Spans left out", "When root spans were left out since their target had too many. In a storm this is as it should be."), look.Self).
 		WithTarget(m.series("A", promql.OrZero(sum(promql.Growth(suppressed, perBar))), "left out"))
 }
 
 func (m *maker) exportsFailedBySignal() *timeseries.PanelBuilder {
-	return look.Counts("Failed exports, by signal", "traces: those spans are lost. metrics: nothing is lost, the next export says the same sums.").
+	return look.Colored(look.Counts("Failed exports, by signal", "traces: those spans are lost. metrics: nothing is lost, the next export says the same sums."), look.Self).
 		WithTarget(m.series("A", promql.OrNone(sumBy("redial_signal", promql.Growth(failedExport, perBar)), "redial_signal"), "{{redial_signal}}"))
 }
 
 func (m *maker) events() *timeseries.PanelBuilder {
-	return look.Counts("Events observed", "What redial saw happen, of all channels. Healthy and busy channels make none. Each costs some microseconds, in no RPC's way.").
+	return look.Colored(look.Counts("Events observed", "What redial saw happen, of all channels. Healthy and busy channels make none. Each costs some microseconds, in no RPC's way."), look.Self).
 		WithTarget(m.series("A", promql.OrZero(sum(promql.Growth(journaled, perBar))), "events"))
 }
 
 func (m *maker) journalMemory() *timeseries.PanelBuilder {
-	return look.Lines("Memory of the journal", "What the journal of newest events takes, of the instances with the most and with the least. It stays below REDIAL_JOURNAL_SIZE and a "+
-		"quarter.", "bytes").
+	return look.Colored(look.Lines("Memory of the journal", "What the journal of newest events takes, of the instances with the most and with the least. It stays below REDIAL_JOURNAL_SIZE and a "+
+		"quarter.", "bytes"), look.Self).
 		WithTarget(m.series("A", "max("+journalSize+")", "most")).
 		WithTarget(m.series("B", "min("+journalSize+")", "least"))
 }
 
 func (m *maker) journalHistory() *timeseries.PanelBuilder {
-	return look.Counts("Events pushed out of the journal", "Events that the journal keeps no more, since newer ones took their room. Many: what /debug/redial/ "+
-		"answers reaches back minutes only. Raise REDIAL_JOURNAL_SIZE to keep more.").
+	return look.Colored(look.Counts("Events pushed out of the journal", "Events that the journal keeps no more, since newer ones took their room. Many: what /debug/redial/ "+
+		"answers reaches back minutes only. Raise REDIAL_JOURNAL_SIZE to keep more."), look.Self).
 		WithTarget(m.series("A", promql.OrZero(sum(promql.Growth("redial_journal_overwritten_total", perBar))), "pushed out"))
 }
 
 func (m *maker) seriesPerScrape() *timeseries.PanelBuilder {
-	return look.Lines("Samples of a scrape", "How many samples an instance with redial gives at a scrape, of the largest and of a middling one, with what else its endpoint serves. "+
-		"Native histograms make far fewer. Sent by OTLP, there are none.", "short").Decimals(0).NoValue("Not scraped: metrics come by OTLP").
+	return look.Colored(look.Lines("Samples of a scrape", "How many samples an instance with redial gives at a scrape, of the largest and of a middling one, with what else its endpoint serves. "+
+		"Native histograms make far fewer. Sent by OTLP, there are none.", "short").Decimals(0).NoValue("Not scraped: metrics come by OTLP"), look.Self).
 		WithTarget(m.series("A", "max(scrape_samples_scraped and on (job, instance) "+ready+")", "largest")).
 		WithTarget(m.series("B", "quantile(0.5, scrape_samples_scraped and on (job, instance) "+ready+")", "middling"))
 }
 
 func (m *maker) scrapeTime() *timeseries.PanelBuilder {
-	return look.Lines("Time of a scrape", "How long a scrape of an instance with redial takes, of the slowest and of a middling one. Above a second, look at its samples, and at "+
-		"its CPU.", "s").NoValue("Not scraped: metrics come by OTLP").
+	return look.Colored(look.Lines("Time of a scrape", "How long a scrape of an instance with redial takes, of the slowest and of a middling one. Above a second, look at its samples, and at "+
+		"its CPU.", "s").NoValue("Not scraped: metrics come by OTLP"), look.Self).
 		WithTarget(m.series("A", "max(scrape_duration_seconds and on (job, instance) "+ready+")", "slowest")).
 		WithTarget(m.series("B", "quantile(0.5, scrape_duration_seconds and on (job, instance) "+ready+")", "middling"))
 }

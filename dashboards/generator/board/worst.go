@@ -4,13 +4,13 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 
 	"github.com/redial-dev/redial/dashboards/generator/look"
-	"github.com/redial-dev/redial/dashboards/generator/promql"
+	"github.com/redial-dev/redial/dashboards/generator/rule"
 )
 
 func (m *maker) worstTargets() *table.PanelBuilder {
 	return m.compared(look.Table("Worst targets",
 		"Targets with endpoints that have no connection come first, then those that lost the most connections. Click on a target "+
-			"to see it alone."), targets)
+			"to see it alone. RPCs and losses need the recording rules."), targets)
 }
 
 // subject is what the rows of a table are.
@@ -33,12 +33,16 @@ func (m *maker) compared(p *table.PanelBuilder, of subject) *table.PanelBuilder 
 		{Ref: "E", Title: "RPCs refused or killed", Color: look.Bad},
 		{Ref: "F", Title: "Connections lost", Color: look.Neutral},
 	}
-	orNone := func(expr string) string { return expr + " or 0 * " + sumBy(of.label, subchannels) }
+	// What the recording rules count, and 0 where they are loaded and counted nothing.
+	recorded := func(series string) string {
+		return sumBy(of.label, "sum_over_time("+series+"[$__range])") + " or " +
+			sumBy(of.label, subchannels) + " * on () group_left () " + rule.Loaded
+	}
 	p = p.WithTarget(m.column("A", sumBy(of.label, disconnected))).
 		WithTarget(m.column("B", maxBy(of.label, openFor))).
 		WithTarget(m.column("D", sumBy(of.label, waiting))).
-		WithTarget(m.column("E", orNone(total(func(w string) string { return sumBy(of.label, harmed(w)) })))).
-		WithTarget(m.column("F", orNone(total(func(w string) string { return sumBy(of.label, promql.Observations(lost, w)) })))).
-		WithTarget(m.series("G", sumBy(of.label, promql.Observations(lost, perBar)), ""))
+		WithTarget(m.column("E", recorded(rule.Harmed))).
+		WithTarget(m.column("F", recorded(rule.Lost))).
+		WithTarget(m.series("G", sumBy(of.label, "sum_over_time("+rule.Lost+"["+perBar+"])"), ""))
 	return look.Compared(p, of.label, of.title, of.link, columns, "G", "Losses over time")
 }

@@ -34,7 +34,12 @@ var (
 		{"network_unreachable", "#7A3B00"}, {"connection_reset", "#F0866A"}, {"closed_by_peer", "#E8C33C"},
 		{"name_resolution", Neutral}, {"proxy", "#5E81AC"}, {"tls_certificate_expired", Stalled},
 		{"tls_unknown_authority", "#9B5FC0"}, {"tls_hostname_mismatch", "#B07CC6"}, {"tls_alert", "#8E4585"},
+		{"tls_certificate_not_yet_valid", "#E0A8C8"}, {"tls_certificate_invalid", "#A0527D"},
 		{"not_tls", "#D4A5C9"}, {"not_http2", "#6E4B8B"}, {"cancelled", Idle}, {"_OTHER", "#C9CCD1"},
+		// Of this host itself.
+		{"no_such_file", "#3E8E7E"}, {"permission_denied", "#2F6F8F"}, {"backlog_full", "#88B04B"},
+		{"address_not_available", "#4F7942"}, {"address_family_not_supported", "#6B8E23"},
+		{"resource_exhausted", "#A3A847"}, {"invalid_address", "#7F8C4F"},
 		{"connecting", Connecting}, // No failure yet.
 	}
 
@@ -48,8 +53,18 @@ var (
 
 // Colored gives series their colours, by the names that their legends show.
 func Colored(p *timeseries.PanelBuilder, of Colors) *timeseries.PanelBuilder {
+	p.OverrideByName("none", fixed(Idle)) // What stands for nothing.
 	for _, c := range of {
 		p.OverrideByName(c.Name, fixed(c.Color))
+	}
+	return p
+}
+
+// ColoredByEnd gives series their colours by the last word of their names.
+func ColoredByEnd(p *timeseries.PanelBuilder, of Colors) *timeseries.PanelBuilder {
+	p.OverrideByName("none", fixed(Idle))
+	for _, c := range of {
+		p.OverrideByRegexp(".* "+c.Name, fixed(c.Color))
 	}
 	return p
 }
@@ -62,4 +77,11 @@ var Reasons = Colors{
 // Quantiles of durations.
 var Quantiles = Colors{
 	{"half within", Connecting}, {"99 % within", Neutral}, {"half below", Connecting}, {"95 % below", Neutral},
+}
+
+// Self are the series of redial itself.
+var Self = Colors{
+	{"queue", BackingOff}, {"waits", Stalled}, {"otlp", Bad}, {"traces", Bad}, {"metrics", Stalled}, {"left out", BackingOff},
+	{"events", Neutral}, {"pushed out", Idle}, {"most", Neutral}, {"least", Connecting}, {"largest", Neutral},
+	{"slowest", Neutral}, {"middling", Connecting},
 }

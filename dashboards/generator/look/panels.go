@@ -21,15 +21,21 @@ func Prometheus() common.DataSourceRef {
 // barWidth is the least time that a bar of counts covers: shorter ones are hard to see in an hour.
 const barWidth = "1m"
 
+// pointWidth is the least time between two points, and points how many a number or a table asks for.
+const (
+	pointWidth = "15s"
+	points     = 200
+)
+
 // Durations is a panel of durations, in lines.
 func Durations(title, description string) *timeseries.PanelBuilder {
-	return Lines(title, description, "s").Interval(barWidth).AxisSoftMax(1)
+	return Lines(title, description, "s").Interval(barWidth).AxisSoftMax(1).ShowPoints(common.VisibilityModeAuto)
 }
 
 // Lines is a panel of lines.
 func Lines(title, description, unit string) *timeseries.PanelBuilder {
 	return timeseries.NewPanelBuilder().Title(title).Description(description).Datasource(Prometheus()).Unit(unit).
-		Min(0).LineWidth(2).FillOpacity(8).ShowPoints(common.VisibilityModeNever).Interval("15s").
+		Min(0).LineWidth(2).FillOpacity(8).ShowPoints(common.VisibilityModeNever).Interval(pointWidth).
 		Legend(common.NewVizLegendOptionsBuilder().ShowLegend(true).
 			DisplayMode(common.LegendDisplayModeList).Placement(common.LegendPlacementBottom)).
 		Tooltip(common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeMulti).Sort(common.SortOrderDescending))
@@ -50,6 +56,7 @@ func Stacked(title, description, unit string) *timeseries.PanelBuilder {
 // Number is a panel of one number that should be 0, with what is behind it as a faint line.
 func Number(title, description, unit string) *stat.PanelBuilder {
 	return stat.NewPanelBuilder().Title(title).Description(description).Datasource(Prometheus()).Unit(unit).
+		Interval(pointWidth).MaxDataPoints(points).
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
 		ColorMode(common.BigValueColorModeBackgroundSolid).GraphMode(common.BigValueGraphModeNone).
 		TextMode(common.BigValueTextModeValue).JustifyMode(common.BigValueJustifyModeCenter).
@@ -78,6 +85,7 @@ func Heat(title, description, unit string) *heatmap.PanelBuilder {
 // Table is a panel of rows to compare.
 func Table(title, description string) *table.PanelBuilder {
 	return table.NewPanelBuilder().Title(title).Description(description).Datasource(Prometheus()).Unit("short").
+		Interval(barWidth).MaxDataPoints(points).
 		ShowHeader(true).NoValue("0").CellHeight(common.TableCellHeightSm).Decimals(0).
 		Footer(common.NewTableFooterOptionsBuilder().Show(false).Reducer([]string{}))
 }

@@ -31,7 +31,7 @@ func Compared(p *table.PanelBuilder, label, title, link string, columns []Col, t
 			{Id: "custom.cellOptions", Value: map[string]string{"type": "color-text"}},
 			{Id: "thresholds", Value: steps(Step{From: 1e-9, Color: c.Color})},
 			{Id: "color", Value: map[string]string{"mode": "thresholds"}},
-			{Id: "unit", Value: orShort(c.Unit)},
+			{Id: "unit", Value: orLocale(c.Unit)},
 		})
 	}
 	for _, name := range []string{"Trend", "Trend #" + trend} { // Grafana names it by the query only beside others.
@@ -71,9 +71,9 @@ func steps(from Step) map[string]any {
 	}}
 }
 
-func orShort(unit string) string {
+func orLocale(unit string) string {
 	if unit == "" {
-		return "short"
+		return "locale"
 	}
 	return unit
 }

@@ -67,9 +67,9 @@ func Part(histogram, suffix string) string {
 	return name + suffix + "{" + matchers
 }
 
-// Within returns the sum of what an expression of one minute's growth finds over the range of the dashboard.
-func Within(expr string) string {
-	return fmt.Sprintf("sum_over_time((%s)[$__range:1m])", expr)
+// Within returns the sum of what an expression of a window's growth finds over the range of the dashboard.
+func Within(expr, window string) string {
+	return fmt.Sprintf("sum_over_time((%s)[$__range:%s])", expr, window)
 }
 
 // OrZero returns the expression, or 0 where it finds nothing.
