@@ -9,10 +9,11 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/hooks/record"
 )
 
-// UnaryInterceptor returns an interceptor for grpc.WithChainUnaryInterceptor, beside the handler's [Handler.DialOption].
-// It is for one thing: gRPC reports an RPC to a stats.Handler when its channel's name is resolved, and never one that dies
-// of its deadline or is cancelled before. With the interceptor such RPCs count, as waits for name_resolution and in
-// redial.pick.unavailable_rpcs, and are noted on the span of the RPC's context. It costs each RPC two allocations.
+// UnaryInterceptor returns an interceptor for grpc.WithChainUnaryInterceptor, beside the handler's
+// [Handler.DialOption]. It is for one thing: gRPC reports an RPC to a stats.Handler when its channel's name is
+// resolved, and never one that dies of its deadline or is cancelled before. With the interceptor such RPCs count, as
+// waits for name_resolution and in redial.pick.unavailable_rpcs, and are noted on the span of the RPC's context. It
+// costs each RPC two allocations.
 func (h *Handler) UnaryInterceptor() grpc.UnaryClientInterceptor {
 	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
 		invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {

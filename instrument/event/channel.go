@@ -38,8 +38,8 @@ func (e ChannelState) String() string {
 	return fmt.Sprintf("channel %d: %s", e.Channel, change(e.From, e.To))
 }
 
-// SubchannelState reports that a subchannel changed its state, as gRPC reported it to its load balancing policy. From is
-// empty where the subchannel was just created.
+// SubchannelState reports that a subchannel changed its state, as gRPC reported it to its load balancing policy. From
+// is empty where the subchannel was just created.
 type SubchannelState struct {
 	Header
 	From, To State
@@ -57,8 +57,8 @@ func (e SubchannelState) String() string {
 	return fmt.Sprintf("subchannel %d: %s%s", e.Subchannel, change(e.From, e.To), because(e.Err))
 }
 
-// Resolved reports that a name resolver answered, or that its first answer is still outstanding after minutes: the outcome
-// is OutcomeContinued then.
+// Resolved reports that a name resolver answered, or that its first answer is still outstanding after minutes: the
+// outcome is OutcomeContinued then.
 type Resolved struct {
 	Header
 	// Start is when the resolver was asked; equal to Time for an update that it sent unasked. Where the resolution goes on

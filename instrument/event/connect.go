@@ -41,8 +41,8 @@ func (e ConnectStarted) String() string {
 	return fmt.Sprintf("endpoint %d: connecting (%s)", e.Endpoint, e.Trigger)
 }
 
-// ConnectEnded reports that an endpoint is READY, or that its episode was given up, or that a chapter of it is over: the
-// outcome is OutcomeContinued then. The numbers are those of the whole episode so far.
+// ConnectEnded reports that an endpoint is READY, or that its episode was given up, or that a chapter of it is over:
+// the outcome is OutcomeContinued then. The numbers are those of the whole episode so far.
 type ConnectEnded struct {
 	Header
 	Episode ID

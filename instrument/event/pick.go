@@ -69,8 +69,8 @@ type PickWaitEnded struct {
 	Episode ID
 	Start   time.Time
 	Outcome Outcome
-	// Err is the RPC's error where it got no transport, and ErrorType the class of the failure that keeps the endpoint from
-	// being READY, or of the error.
+	// Err is the RPC's error where it got no transport, and ErrorType the class of the failure that keeps the endpoint
+	// from being READY, or of the error.
 	Err       error
 	ErrorType string
 }

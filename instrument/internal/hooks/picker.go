@@ -33,7 +33,9 @@ func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 }
 
 // picked records an RPC on the SubConn's transport, and returns what gRPC must call when the RPC is done.
-func (p *picker) picked(info balancer.PickInfo, sc balancer.SubConn, done func(balancer.DoneInfo)) func(balancer.DoneInfo) {
+func (p *picker) picked(
+	info balancer.PickInfo, sc balancer.SubConn, done func(balancer.DoneInfo),
+) func(balancer.DoneInfo) {
 	t := p.transport(sc)
 	if p.policy.Observer().Following() {
 		p.policy.Placed(info.Ctx, t)

@@ -90,8 +90,8 @@ type Transport struct {
 	drainReported  bool
 }
 
-// ConnBegin reports that the handshake is done and the HTTP/2 preface is sent, and whether the kernel can be asked about
-// the socket.
+// ConnBegin reports that the handshake is done and the HTTP/2 preface is sent, and whether the kernel can be asked
+// about the socket.
 func (s *Subchannel) ConnBegin(at time.Time, rpcs RPCs, tcpInfoAvailable bool) *Transport {
 	t := &Transport{ch: s.ch(), rpcs: rpcs, evidence: failure.Evidence{TCPInfoAvailable: tcpInfoAvailable}}
 	a := s.connectDialed(at)

@@ -46,8 +46,8 @@ func (c *Channel) Pending(ctx context.Context, since, at time.Time, method strin
 	return w
 }
 
-// Resolved reports an RPC that waited for the channel's first name resolution until the time that is given. gRPC reports
-// such an RPC when the wait is over: it began when the resolver was asked, or later.
+// Resolved reports an RPC that waited for the channel's first name resolution until the time that is given. gRPC
+// reports such an RPC when the wait is over: it began when the resolver was asked, or later.
 func (c *Channel) Resolved(ctx context.Context, at time.Time, method string) {
 	start := at
 	if c.resolver != nil {
@@ -65,8 +65,8 @@ func (p *Policy) Wait(ctx context.Context, at time.Time, method string) *Wait {
 	return w
 }
 
-// WaitForName reports an RPC that waits for the name since it began, or returns nil if the name is resolved, and the RPC
-// waits for something else.
+// WaitForName reports an RPC that waits for the name since it began, or returns nil if the name is resolved, and the
+// RPC waits for something else.
 func (c *Channel) WaitForName(ctx context.Context, since, at time.Time, method string) *Wait {
 	if !c.resolving() {
 		return nil
@@ -272,8 +272,8 @@ func (w *Wait) Reason() event.WaitReason {
 	return w.reason
 }
 
-// Refuse returns what is to be reported of an RPC that failed since its policy, or the channel where that is nil, has no
-// READY subchannel, with what it waited for before.
+// Refuse returns what is to be reported of an RPC that failed since its policy, or the channel where that is nil, has
+// no READY subchannel, with what it waited for before.
 func (c *Channel) Refuse(
 	ctx context.Context, at time.Time, p *Policy, method string, reason event.WaitReason, err error,
 ) event.RPCRefused {

@@ -35,8 +35,8 @@ type node struct {
 	next  atomic.Pointer[node]
 }
 
-// New returns an empty queue with room for size events. An event that finds the queue full is dropped. A panic of handle is
-// reported to fault, and the next event is handled.
+// New returns an empty queue with room for size events. An event that finds the queue full is dropped. A panic of
+// handle is reported to fault, and the next event is handled.
 func New(size int64, handle func(event.Event), dropped func(), fault func(error)) *Queue {
 	q := &Queue{handle: handle, dropped: dropped, fault: fault, first: &node{}}
 	q.room.Store(size)

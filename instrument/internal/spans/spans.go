@@ -79,7 +79,9 @@ func (s *Sink) root(name string, start time.Time, e event.Event, opts ...trace.S
 
 // child starts a span below another, or returns nil if that was never made. It may have ended: a backoff outlasts its
 // chapter.
-func (s *Sink) child(above event.ID, name string, start time.Time, e event.Event, opts ...trace.SpanStartOption) trace.Span {
+func (s *Sink) child(
+	above event.ID, name string, start time.Time, e event.Event, opts ...trace.SpanStartOption,
+) trace.Span {
 	parent := s.spans.context(above)
 	if !parent.IsValid() {
 		return nil
@@ -87,7 +89,9 @@ func (s *Sink) child(above event.ID, name string, start time.Time, e event.Event
 	return s.start(trace.ContextWithSpanContext(context.Background(), parent), name, start, e, opts...)
 }
 
-func (s *Sink) start(ctx context.Context, name string, at time.Time, e event.Event, opts ...trace.SpanStartOption) trace.Span {
+func (s *Sink) start(
+	ctx context.Context, name string, at time.Time, e event.Event, opts ...trace.SpanStartOption,
+) trace.Span {
 	kvs := list().Header(e.EventHeader()).Span(e)
 	_, span := s.tracer.Start(ctx, name, append(opts, trace.WithTimestamp(at), trace.WithAttributes(kvs...))...)
 	return span

@@ -9,8 +9,8 @@ import (
 	"github.com/redial-dev/redial/instrument/event"
 )
 
-// rpcs are the RPCs that may be sent again: an RPC that is refused is reported when it is over, unless gRPC sent it again
-// (gRFC A6) and that went well. The attempts of one RPC have contexts of their own, but are cancelled together.
+// rpcs are the RPCs that may be sent again: an RPC that is refused is reported when it is over, unless gRPC sent it
+// again (gRFC A6) and that went well. The attempts of one RPC have contexts of their own, but are cancelled together.
 type rpcs struct {
 	n  atomic.Int64 // The size of by, at least.
 	mu sync.Mutex   // Guards what follows.

@@ -12,8 +12,8 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 )
 
-// Start is the start of an RPC that an interceptor saw. gRPC reports an RPC to a stats.Handler when its channel's name is
-// resolved, and one that dies before never.
+// Start is the start of an RPC that an interceptor saw. gRPC reports an RPC to a stats.Handler when its channel's name
+// is resolved, and one that dies before never.
 type Start struct {
 	observer *Observer
 	at       time.Time

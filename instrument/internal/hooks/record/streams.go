@@ -2,8 +2,8 @@ package record
 
 import "sync/atomic"
 
-// streams is what is known of the server's limit on the concurrent streams of a transport, which gRPC gives to nobody. An
-// RPC that begins near it is followed, so that its wait for a stream is seen; others cost two atomic reads.
+// streams is what is known of the server's limit on the concurrent streams of a transport, which gRPC does not reveal.
+// An RPC that begins near it is followed, so that its wait for a stream is seen; others cost two atomic reads.
 type streams struct {
 	// room is how many RPCs the transport had at once without a wait for a stream, and full how few when one had to wait;
 	// zero if none had.
