@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"syscall"
 )
 
 // Type returns the error.type of an error of a dial, handshake, settings exchange or pick, or "" for nil. It goes by
@@ -103,71 +102,6 @@ func fromAddress(err error) string {
 	return ""
 }
 
-// errnoTypes gives the kernel's error numbers their types.
-var errnoTypes = []struct {
-	errno     syscall.Errno
-	errorType string
-}{
-	{syscall.ECONNREFUSED, ConnectionRefused},
-	{syscall.ETIMEDOUT, Timeout},
-	{syscall.EHOSTUNREACH, HostUnreachable},
-	{syscall.EHOSTDOWN, HostUnreachable},
-	{syscall.ENETUNREACH, NetworkUnreachable},
-	{syscall.ENETDOWN, NetworkUnreachable},
-	{syscall.ECONNRESET, ConnectionReset},
-	{syscall.EPIPE, ConnectionReset},
-	{syscall.ECONNABORTED, ConnectionReset},
-	{syscall.ENOENT, NoSuchFile},
-	{syscall.ENOTDIR, NoSuchFile},
-	{syscall.EACCES, PermissionDenied},
-	{syscall.EPERM, PermissionDenied},
-	{syscall.EADDRNOTAVAIL, AddressNotAvailable},
-	{syscall.EADDRINUSE, AddressNotAvailable},
-	{syscall.EAFNOSUPPORT, AddressFamilyNotSupported},
-	{syscall.EPROTONOSUPPORT, AddressFamilyNotSupported},
-	{syscall.EMFILE, ResourceExhausted},
-	{syscall.ENFILE, ResourceExhausted},
-	{syscall.ENOBUFS, ResourceExhausted},
-	{syscall.ENOMEM, ResourceExhausted},
-}
-
-func fromErrno(err error) string {
-	var errno syscall.Errno
-	if !errors.As(err, &errno) {
-		return ""
-	}
-	switch errno {
-	case syscall.EAGAIN:
-		return fromTryAgain(err)
-	case syscall.EINVAL:
-		return fromInvalidArgument(err)
-	}
-	for _, of := range errnoTypes {
-		if of.errno == errno {
-			return of.errorType
-		}
-	}
-	return ""
-}
-
-// fromTryAgain classifies EAGAIN of connect(2): a unix socket's backlog is full; for others the kernel has no room for
-// another route. It is no timeout, though the standard library says so of the number.
-func fromTryAgain(err error) string {
-	if op := (*net.OpError)(nil); errors.As(err, &op) && !strings.HasPrefix(op.Net, "unix") {
-		return ResourceExhausted
-	}
-	return BacklogFull
-}
-
-// fromInvalidArgument classifies EINVAL of connect(2): the path of a unix socket is too long, or a link-local address
-// lacks its zone. Of other calls it means anything.
-func fromInvalidArgument(err error) string {
-	if call := (*os.SyscallError)(nil); errors.As(err, &call) && call.Syscall == "connect" {
-		return InvalidAddress
-	}
-	return ""
-}
-
 func fromNet(err error) string {
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -206,6 +140,12 @@ var phrases = []struct{ text, errorType string }{
 	{"forcibly closed", ConnectionReset},
 	{"missing port in address", InvalidAddress},
 	{"no such host", NameResolution},
+}
+
+// errnoType is the type of one of the kernel's errors.
+type errnoType struct {
+	errno     error
+	errorType string
 }
 
 func fromText(err error) string {
