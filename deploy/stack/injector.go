@@ -98,7 +98,7 @@ func breakBackend(kind string, d time.Duration, backend int) func(context.Contex
 			return err
 		}
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := i.control.Do(req)
 		if err != nil {
 			return err
 		}
@@ -112,8 +112,9 @@ func breakBackend(kind string, d time.Duration, backend int) func(context.Contex
 
 // injection plays the story.
 type injection struct {
-	names *nameServer
-	proxy *proxy
+	names   *nameServer
+	proxy   *proxy
+	control *http.Client // Of the backends.
 
 	mu    sync.Mutex
 	step  int       // The one that is played now or is next.
@@ -131,7 +132,7 @@ func injector(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	i := &injection{names: &nameServer{name: "backends.stack.test.", backends: strings.Split(*backends, ",")}, proxy: &proxy{}}
+	i := &injection{names: &nameServer{name: "backends.stack.test.", backends: strings.Split(*backends, ",")}, proxy: &proxy{}, control: &http.Client{}}
 	if len(i.names.backends) != 3 {
 		return fmt.Errorf("-backends %s: want three names", *backends)
 	}

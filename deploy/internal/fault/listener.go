@@ -20,7 +20,9 @@ type Listener struct {
 
 // Listen listens on an address, host:port.
 func Listen(ctx context.Context, address string) (*Listener, error) {
-	inner, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	var config net.ListenConfig
+	config.SetMultipathTCP(false) // The kernel filters for TCP alone.
+	inner, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
