@@ -12,6 +12,7 @@ import (
 
 	"github.com/redial-dev/redial/internal/report"
 	"github.com/redial-dev/redial/internal/retry"
+	"github.com/redial-dev/redial/internal/text"
 )
 
 // slow is how long an export may take before it is reported as one that does not get through.
@@ -86,6 +87,11 @@ func (r *Reporter) begin() bool {
 // Flush calls a function that exports, until exports are given up. Failures are reported by the export.
 func (r *Reporter) Flush(flush func(context.Context) error) { _ = flush(r.stop) }
 
+// report reports an error, whose text a collector may have written.
+func (r *Reporter) report(kind report.Kind, err error) {
+	r.limit.Report(kind, text.Cleaner{}.Error(err))
+}
+
 // lost counts and reports spans that are lost.
 func (r *Reporter) lost(kind report.Kind, n int, err error) {
 	r.count(int64(n))
@@ -93,7 +99,7 @@ func (r *Reporter) lost(kind report.Kind, n int, err error) {
 	if n == 1 {
 		spans = "span was"
 	}
-	r.limit.Report(kind, fmt.Errorf("redial: %d %s lost, which redial.events.dropped counts: %w", n, spans, err))
+	r.report(kind, fmt.Errorf("redial: %d %s lost, which redial.events.dropped counts: %w", n, spans, err))
 }
 
 // export runs an export, which ends when exports are given up too, and reports one that takes long. The error of one
@@ -111,7 +117,7 @@ func (r *Reporter) export(
 	defer context.AfterFunc(r.stop, cancel)()
 	var last lastError
 	defer time.AfterFunc(slow, func() {
-		r.limit.Report(kind, fmt.Errorf("redial: an %s has not succeeded for %v; it is still being tried: %w",
+		r.report(kind, fmt.Errorf("redial: an %s has not succeeded for %v; it is still being tried: %w",
 			kind, slow, last.get()))
 	}).Stop()
 	if err := run(retry.WithNote(ctx, last.set)); err != nil {

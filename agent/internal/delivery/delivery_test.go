@@ -54,8 +54,8 @@ func TestWrongCollector(t *testing.T) {
 			})
 		}, "no backend"},
 		"refusing": {func(context.Context, []sdktrace.ReadOnlySpan) error {
-			return errors.New("404 Not Found")
-		}, "1 span was lost, which redial.events.dropped counts: 404 Not Found"},
+			return errors.New("404 Not Found: \x1b[31m\xff")
+		}, "1 span was lost, which redial.events.dropped counts: 404 Not Found: \uFFFD[31m\uFFFD"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -30,9 +30,15 @@ func (e *metricExporter) Export(ctx context.Context, rm *metricdata.ResourceMetr
 			}
 			return err
 		},
-		func(err error) {
-			e.reporter.limit.Report(ofMetrics,
-				fmt.Errorf("redial: an export of metrics failed; the next one has the same sums: %w", err))
-		})
+		e.failed)
 	return nil
+}
+
+func (e *metricExporter) failed(err error) {
+	if e.reporter.stop.Err() != nil {
+		e.reporter.report(ofMetrics, fmt.Errorf("redial: the last export of metrics was given up: %w", err))
+		return
+	}
+	e.reporter.report(ofMetrics,
+		fmt.Errorf("redial: an export of metrics failed; the next one has the same sums: %w", err))
 }
