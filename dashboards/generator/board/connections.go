@@ -60,9 +60,11 @@ func (m *maker) stateOfClients() *statetimeline.PanelBuilder {
 }
 
 func (m *maker) lifetime() *timeseries.PanelBuilder {
+	by := "redial_teardown_cause"
+	mean := "(" + sumBy(by, promql.Spent(transports, perBar)) + " / " + sumBy(by, promql.Observations(transports, perBar)) + ") >= 0"
 	return look.Colored(look.Durations("Lifetime of lost connections",
-		"How long the connections had lived that ended; 0 where none did. The same number again and again is somebody's timer: the server's "+
-			"MaxConnectionAge, or the idle timeout of a proxy or NAT (then let keepalive be shorter). Seconds: the server accepts and then refuses."), look.Quantiles).
-		WithTarget(m.series("A", promql.OrZero(promql.Quantile(0.5, transports, perBar)), "half below")).
-		WithTarget(m.series("B", promql.OrZero(promql.Quantile(0.95, transports, perBar)), "95 % below").Exemplar(true))
+		"How long those had lived that ended, in the mean, by cause; 0 where none did. The same number again and again is somebody's timer: "+
+			"the server's MaxConnectionAge, or the idle timeout of a proxy or NAT (then let keepalive be shorter). Seconds: the server "+
+			"accepts and then refuses."), look.Causes).
+		WithTarget(m.series("A", promql.OrNone(mean, by), "{{redial_teardown_cause}}"))
 }

@@ -47,41 +47,48 @@ func (m *maker) shareThatLost() *stat.PanelBuilder {
 }
 
 func (m *maker) disconnectedByInstance() *timeseries.PanelBuilder {
-	return look.Lines("Without a connection, by instance", "The ten instances with the most endpoints without a connection; none: there is no such. One line far "+
-		"above the others is that host's or network's trouble.", "locale").Decimals(0).AxisSoftMax(2).
-		WithTarget(m.series("A", promql.OrNone(most(sumBy("instance", disconnected)), "instance"), "{{instance}}"))
+	return look.Colored(look.Lines("Without a connection, by instance", "The five instances with the most endpoints without a connection; none: there is no such. One line far "+
+		"above the others is that host's or network's trouble.", "locale").Decimals(0).AxisSoftMax(2), nil).
+		WithTarget(m.series("A", mostDisconnected("instance"), "{{instance}}"))
 }
 
 func (m *maker) disconnectedByTarget() *timeseries.PanelBuilder {
-	return look.Lines("Without a connection, by target", "The ten targets with the most endpoints without a connection; none: there is no such. One line far "+
-		"above the others is that server's trouble.", "short").Decimals(0).AxisSoftMax(2).
-		WithTarget(m.series("A", promql.OrNone(most(sumBy("grpc_target", disconnected)), "grpc_target"), "{{grpc_target}}"))
+	return look.Colored(look.Lines("Without a connection, by target", "The five targets with the most endpoints without a connection; none: there is no such. One line far "+
+		"above the others is that server's trouble.", "short").Decimals(0).AxisSoftMax(2), nil).
+		WithTarget(m.series("A", mostDisconnected("grpc_target"), "{{grpc_target}}"))
+}
+
+// mostDisconnected finds the endpoints without a connection of those that had the most.
+func mostDisconnected(by string) string {
+	now := sumBy(by, disconnected)
+	return promql.OrNone(most(by, now, "avg_over_time(("+now+")[$__range:1m] @ end())"), by)
 }
 
 func (m *maker) lostByInstance() *timeseries.PanelBuilder {
-	return m.recorded("Connections lost, by instance", "The ten instances that lost the most. Each bar counts its time. A deployment of a server shows as "+
+	return m.recorded("Connections lost, by instance", "The five instances that lost the most. Each bar counts its time. A deployment of a server shows as "+
 		"one bar of all; an instance that stands out loses them by itself.", rule.Lost, "instance")
 }
 
 func (m *maker) lostByTarget() *timeseries.PanelBuilder {
-	return m.recorded("Connections lost, by target", "The ten targets that lost the most connections. Each bar counts its time. Click through to "+
+	return m.recorded("Connections lost, by target", "The five targets that lost the most connections. Each bar counts its time. Click through to "+
 		"Redial target for the causes.", rule.Lost, "grpc_target")
 }
 
 func (m *maker) harmedByInstance() *timeseries.PanelBuilder {
-	return m.recorded("RPCs refused or killed, by instance", "The ten instances with the most RPCs that failed of a connection: what their callers felt.",
+	return m.recorded("RPCs refused or killed, by instance", "The five instances with the most RPCs that failed of a connection: what their callers felt.",
 		rule.Harmed, "instance")
 }
 
 func (m *maker) harmedByTarget() *timeseries.PanelBuilder {
-	return m.recorded("RPCs refused or killed, by target", "The ten targets with the most RPCs that failed of a connection: what callers of it felt.",
+	return m.recorded("RPCs refused or killed, by target", "The five targets with the most RPCs that failed of a connection: what callers of it felt.",
 		rule.Harmed, "grpc_target")
 }
 
-// recorded shows the ten highest of what a recording rule counts.
+// recorded shows the five highest of what a recording rule counts.
 func (m *maker) recorded(title, description, series, by string) *timeseries.PanelBuilder {
-	return look.Counts(title, description+" Needs the recording rules.").NoValue(needsRules).
-		WithTarget(m.series("A", most(sumBy(by, "sum_over_time("+series+"["+perBar+"])"))+
+	return look.Colored(look.Counts(title, description+" Needs the recording rules.").NoValue(needsRules), nil).
+		WithTarget(m.series("A", most(by, sumBy(by, "sum_over_time("+series+"["+perBar+"])"),
+			sumBy(by, "sum_over_time("+series+"[$__range] @ end())"))+
 			` or on () label_replace(`+rule.Loaded+`, "`+by+`", "none", "", "")`, "{{"+by+"}}"))
 }
 

@@ -31,5 +31,5 @@ func Fleet(s *promql.Signals) (dashboard.Dashboard, error) {
 		WithPanel(m.attemptsOfFleet().Height(7).Span(8)).
 		WithPanel(m.lostAgainstLastWeek().Height(7).Span(8)).
 		WithPanel(m.harmedAgainstLastWeek().Height(7).Span(8)).
-		WithPanel(m.versions().Height(6).Span(24)))
+		WithPanel(m.versions().Height(4).Span(24)))
 }

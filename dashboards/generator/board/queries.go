@@ -51,8 +51,10 @@ func sumBy(labels, expr string) string { return fmt.Sprintf("sum by (%s) (%s)", 
 
 func maxBy(labels, expr string) string { return fmt.Sprintf("max by (%s) (%s)", labels, expr) }
 
-// most keeps the ten series that are highest.
-func most(expr string) string { return fmt.Sprintf("topk(10, %s > 0)", expr) }
+// most keeps the five series that have the most in the dashboard's range, the same ones at all times.
+func most(by, expr, inRange string) string {
+	return fmt.Sprintf("%s and on (%s) topk(5, %s > 0)", expr, by, inRange)
+}
 
 // total returns how much there was of something in the dashboard's range, of an expression that takes a window.
 func total(of func(window string) string) string { return promql.Within(of(perBar), perBar) }

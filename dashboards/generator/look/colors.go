@@ -76,7 +76,7 @@ var Reasons = Colors{
 
 // Quantiles of durations.
 var Quantiles = Colors{
-	{"half within", Connecting}, {"99 % within", Neutral}, {"half below", Connecting}, {"95 % below", Neutral},
+	{"half within", Connecting}, {"99 % within", Neutral},
 }
 
 // Self are the series of redial itself.

@@ -95,6 +95,7 @@ func Rank(title, description, unit string) *bargauge.PanelBuilder {
 	return bargauge.NewPanelBuilder().Title(title).Description(description).Datasource(Prometheus()).Unit(unit).Min(0).
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})).
 		Orientation(common.VizOrientationHorizontal).DisplayMode(common.BarGaugeDisplayModeBasic).
+		Text(common.NewVizTextDisplayOptionsBuilder().TitleSize(14).ValueSize(14)).
 		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdFixed).FixedColor(Neutral))
 }
 
