@@ -55,6 +55,9 @@ const (
 	interval = 250 * time.Millisecond
 )
 
+// shutdownTime is how long the last spans may take to be delivered: less than compose.yaml's stop_grace_period.
+const shutdownTime = 3 * time.Second
+
 // callers call over each channel, so many at once, with RPCs that the server takes this long to answer.
 var callers = []struct {
 	name  string
@@ -159,9 +162,12 @@ func (o *observation) end() error {
 	if o.agent == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
-	return errors.Join(o.agent.Shutdown(ctx), o.traces.Shutdown(ctx))
+	if err := errors.Join(o.agent.Shutdown(ctx), o.traces.Shutdown(ctx)); err != nil {
+		return fmt.Errorf("the last spans were not delivered within %v: %w", shutdownTime, err)
+	}
+	return nil
 }
 
 // open makes a channel.
@@ -177,8 +183,8 @@ func (o *observation) open(c channel) (*grpc.ClientConn, error) {
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithDefaultServiceConfig(fmt.Sprintf(`{"loadBalancingConfig":[{%q:{}}]}`, c.policy)),
-		// A path that is dead is noticed within 13 s.
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true}),
+		// A path that is dead is noticed within 20 s, and within 10 s where RPCs use it.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
 	}
 	if o.agent != nil {
 		opts = append(opts, o.agent.DialOption(), grpc.WithUnaryInterceptor(traced(o.traces)))

@@ -50,9 +50,10 @@ var story = []step{
 		Expect: "pick-first and round-robin: connection_reset, RPCs killed, a redial at once.",
 		do:     breakBackend("reset", 0, 0),
 	}, {
-		Name: "all packets to backend-3 vanish for 30 s", Lasts: 30 * time.Second,
-		Expect: "round-robin and proxied: a stalled transport, after 13 s keepalive_timeout, then dials that time out.",
-		do:     breakBackend("silence", 30*time.Second, 2),
+		Name: "all packets to backend-3 vanish for 40 s", Lasts: 40 * time.Second,
+		Expect: "round-robin: a stalled transport, after 10 s timed_out, then dials that time out. proxied: keepalive_timeout, " +
+			"since the proxy goes on to acknowledge.",
+		do:     breakBackend("silence", 40*time.Second, 2),
 	}, {
 		Name: "the certificate of backend-2 has expired, for 20 s", Lasts: 20 * time.Second,
 		Expect: "tls: attempts that fail in the handshake with tls_certificate_expired.",
