@@ -53,7 +53,7 @@ var story = []step{
 		Name: "all packets to backend-3 vanish for 40 s", Lasts: 40 * time.Second,
 		Expect: "round-robin: a stalled transport, after 10 s timed_out, then dials that time out. proxied: keepalive_timeout, " +
 			"since the proxy goes on to acknowledge.",
-		do:     breakBackend("silence", 40*time.Second, 2),
+		do: breakBackend("silence", 40*time.Second, 2),
 	}, {
 		Name: "the certificate of backend-2 has expired, for 20 s", Lasts: 20 * time.Second,
 		Expect: "tls: attempts that fail in the handshake with tls_certificate_expired.",
