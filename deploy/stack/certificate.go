@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// authorityKey is no secret: whoever has this source can make certificates for the stack. So each program makes what it
+// authorityKey is no secret: all who have this source can make certificates for the stack. So each program makes what it
 // needs by itself, and nothing has to be written or shared.
 func authorityKey() ed25519.PrivateKey {
 	seed := sha256.Sum256([]byte("the certificate authority of redial's demo stack"))
