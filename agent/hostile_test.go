@@ -63,7 +63,8 @@ func (s signalsOf) all(t *testing.T) map[string]string {
 	t.Helper()
 	outputs := map[string]string{}
 	for _, path := range []string{
-		"/metrics", "/debug/redial/api/v1/channels", "/debug/redial/api/v1/dump", "/debug/redial/api/v1/events?limit=10000",
+		"/metrics", "/debug/redial/api/v1/channels", "/debug/redial/api/v1/dump",
+		"/debug/redial/api/v1/events?limit=10000",
 	} {
 		w := get(s.agent.Handler(), path)
 		if w.Code != http.StatusOK {
@@ -263,7 +264,9 @@ func TestHostileServers(t *testing.T) {
 }
 
 // secureBackend serves with a certificate that a function changes, and returns what trusts it.
-func secureBackend(t *testing.T, change func(*x509.Certificate)) (address string, trust credentials.TransportCredentials) {
+func secureBackend(
+	t *testing.T, change func(*x509.Certificate),
+) (address string, trust credentials.TransportCredentials) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

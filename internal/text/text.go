@@ -39,8 +39,8 @@ func (c Cleaner) Text(s string) string {
 	return cut(s, Limit-len(ellipsis)) + ellipsis
 }
 
-// Address returns an address of [NameLimit] bytes at most. A longer one ends in a hash of the whole. A unix socket in the
-// abstract name space, whose name begins with NUL, begins with @.
+// Address returns an address of [NameLimit] bytes at most. A longer one ends in a hash of the whole. A unix socket in
+// the abstract name space, whose name begins with NUL, begins with @.
 func (c Cleaner) Address(s string) string {
 	if name, ok := strings.CutPrefix(s, "\x00"); ok {
 		s = "@" + name

@@ -70,6 +70,7 @@ func TestWrongCollector(t *testing.T) {
 				p := delivery.Spans(c.export, 10, 5*time.Minute, r)
 				p.OnEnd(span())
 				time.Sleep(15 * time.Second)
+				synctest.Wait()
 				if len(reports) != 1 || !strings.Contains(reports[0].Error(), c.want) {
 					t.Errorf("reported: %v, want %q", reports, c.want)
 				}

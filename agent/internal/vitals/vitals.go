@@ -1,5 +1,5 @@
-// Package vitals makes metrics of the agent itself: what its journal keeps, and the exports that failed. They are read at
-// each collection, so that nothing is counted twice.
+// Package vitals makes metrics of the agent itself: what its journal keeps, and the exports that failed. They are
+// read at each collection, so that nothing is counted twice.
 package vitals
 
 import (
