@@ -199,7 +199,7 @@ func TestResolverFailsFirst(t *testing.T) {
 	if refused.ErrorType != "name_resolution" || refused.Channel == 0 {
 		t.Errorf("refused on channel %d by %q", refused.Channel, refused.ErrorType)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
 	wantCode(t, callWith(ctx, cc, grpc.WaitForReady(true)), codes.DeadlineExceeded)
 	env.onlyWait(event.WaitNameResolution, event.OutcomeDeadlineExceeded, "name_resolution")
@@ -231,7 +231,7 @@ func TestWaitForPolicyInVain(t *testing.T) {
 	g := make(gate)
 	cc := env.dial(env.freeAddress("DEAD"), grpc.WithContextDialer(g.dial),
 		grpc.WithDefaultServiceConfig(aggregatingConfig), grpc.WithConnectParams(grpc.ConnectParams{Backoff: slowBackoff}))
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
 	wantCode(t, env.rpc(ctx, "RPC", cc), codes.DeadlineExceeded)
 	env.onlyWait(event.WaitPolicy, event.OutcomeDeadlineExceeded, "timeout")
@@ -305,7 +305,7 @@ func TestWaitForStream(t *testing.T) {
 		w, ok := e.(event.PickWaitStarted)
 		return ok && w.Reason == event.WaitStreamQuota
 	})
-	late, cancelLate := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	late, cancelLate := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancelLate()
 	wantCode(t, callWith(late, cc), codes.DeadlineExceeded)
 	if refused := env.onlyRefused(); refused.Reason != event.WaitStreamQuota {
@@ -375,7 +375,7 @@ func TestDeadlineBeforeNameIsResolved(t *testing.T) {
 			srv, r := env.serve("S1"), &slowResolver{}
 			cc := env.dial("slow:///service", r.option(), grpc.WithChainUnaryInterceptor(env.handler.UnaryInterceptor()),
 				grpc.WithChainStreamInterceptor(env.handler.StreamInterceptor()))
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+			ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 			defer cancel()
 			wantCode(t, call(ctx, cc), codes.DeadlineExceeded)
 			env.onlyWait(event.WaitNameResolution, event.OutcomeDeadlineExceeded, "timeout")
@@ -394,4 +394,34 @@ func TestDeadlineBeforeNameIsResolved(t *testing.T) {
 			env.shutdown()
 		})
 	}
+}
+
+// Two channels share one option. gRPC does not say which of them an RPC belongs to before a picker sees it: the one that is
+// not READY, where the RPC dies while it waits for a picker, and the one whose picker places it.
+func TestWaitForPolicyWithSharedOption(t *testing.T) {
+	env := newEnvironment(t)
+	srv, g := env.serve("S1"), make(gate)
+	option := env.handler.DialOption()
+	ready := env.dialWith(srv.address, insecureOption, option)
+	env.connect(ready)
+	mustCall(t, ready)
+	cc := env.dialWith(srv.address, insecureOption, option, grpc.WithContextDialer(g.dial),
+		grpc.WithDefaultServiceConfig(aggregatingConfig))
+	cc.Connect()
+	awaitKind[event.AttemptStarted](env, 2)
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer cancel()
+	wantCode(t, callWith(ctx, cc), codes.DeadlineExceeded)
+	mustCall(t, ready)
+	env.onlyWait(event.WaitPolicy, event.OutcomeDeadlineExceeded, "timeout")
+	wait := env.rpcInBackground(context.Background(), "RPC", cc)
+	awaitBlocked(t, pickWait)
+	close(g)
+	wantCode(t, wait(), codes.OK)
+	all := env.waitsFor(event.WaitPolicy)
+	if len(all) != 2 || all[1].Outcome != event.OutcomePicked || all[1].Channel != all[0].Channel {
+		t.Errorf("want a second wait of the channel that ends well; there were:\n%s", env.story())
+	}
+	env.closeAll()
+	env.shutdown()
 }

@@ -21,3 +21,9 @@ func IsTransportError(message string) bool {
 	message = strings.TrimPrefix(message, `connection error: desc = "`)
 	return slices.ContainsFunc(transportErrors, func(begin string) bool { return strings.HasPrefix(message, begin) })
 }
+
+// IsPickTimeout reports whether an RPC's error is gRPC's own for one that ended while it waited for a picker.
+func IsPickTimeout(message string) bool {
+	return strings.HasSuffix(message, "while waiting for connections to become ready") ||
+		strings.HasPrefix(message, "latest balancer error: ")
+}

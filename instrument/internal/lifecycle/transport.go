@@ -81,19 +81,34 @@ type Transport struct {
 	// notAfter is when the server's certificate expires, in Unix time, or zero.
 	notAfter int64
 
+	tcpInfoAvailable bool
+	// loss is nil until something is known of it: a READY transport takes less memory so.
+	loss *loss
+}
+
+// loss is what is known of the end of a transport.
+type loss struct {
 	evidence       failure.Evidence
 	cause          event.Cause // Set where this side took it down.
 	lostAt, goneAt time.Time
 	interrupted    int64
-	lostInFlight   int64 // At the loss.
+	inFlight       int64 // When it was lost.
 	retried        int64
 	drainReported  bool
+}
+
+// losing returns the record of the transport's loss, and makes it if there is none.
+func (t *Transport) losing() *loss {
+	if t.loss == nil {
+		t.loss = &loss{evidence: failure.Evidence{TCPInfoAvailable: t.tcpInfoAvailable}}
+	}
+	return t.loss
 }
 
 // ConnBegin reports that the handshake is done and the HTTP/2 preface is sent, and whether the kernel can be asked
 // about the socket.
 func (s *Subchannel) ConnBegin(at time.Time, rpcs RPCs, tcpInfoAvailable bool) *Transport {
-	t := &Transport{ch: s.ch(), rpcs: rpcs, evidence: failure.Evidence{TCPInfoAvailable: tcpInfoAvailable}}
+	t := &Transport{ch: s.ch(), rpcs: rpcs, tcpInfoAvailable: tcpInfoAvailable}
 	a := s.connectDialed(at)
 	if a == nil {
 		t.move(unused)
@@ -158,20 +173,22 @@ func (t *Transport) ready(at time.Time) {
 // A94), and what the kernel knew of the socket then, if it was asked. It comes before gRPC reports that the subchannel
 // left READY, and before the RPCs end that die of it.
 func (t *Transport) Disconnected(at time.Time, disconnectError string, tcp *event.TCP) {
-	if t.lost() && t.cause == "" {
+	l := t.losing()
+	if t.lost() && l.cause == "" {
 		return
 	}
-	t.cause = "" // Where this side took it down too, gRPC had lost it before.
-	t.lostAt = t.ch.advance(at)
-	t.lostInFlight = max(t.lostInFlight, t.inFlight())
-	t.evidence.DisconnectError, t.evidence.TCP = disconnectError, tcp
+	l.cause = "" // Where this side took it down too, gRPC had lost it before.
+	l.lostAt = t.ch.advance(at)
+	l.inFlight = max(l.inFlight, t.inFlight())
+	l.evidence.DisconnectError, l.evidence.TCP = disconnectError, tcp
 }
 
 // TCP returns what the kernel knew of the socket at the loss, or nil.
-func (t *Transport) TCP() *event.TCP { return t.evidence.TCP }
+func (t *Transport) TCP() *event.TCP { return t.losing().evidence.TCP }
 
 // drain takes the transport out of use: its subchannel left READY. The cause is set where this side took it down.
 func (t *Transport) drain(at time.Time, cause event.Cause) {
+	l := t.losing()
 	c, s := t.ch, t.sub
 	if t.id == 0 {
 		s.discard()
@@ -182,30 +199,31 @@ func (t *Transport) drain(at time.Time, cause event.Cause) {
 		e.up, e.lost = nil, t.id
 	}
 	at = c.advance(at)
-	t.lostInFlight = max(t.lostInFlight, t.inFlight())
+	l.inFlight = max(l.inFlight, t.inFlight())
 	if !t.lost() {
-		t.lostAt = at
+		l.lostAt = at
 		if cause != "" {
-			t.cause, t.evidence.DisconnectError = cause, failure.SubchannelShutdown
+			l.cause, l.evidence.DisconnectError = cause, failure.SubchannelShutdown
 		}
 	}
 	c.leaving.add(t)
 	if t.state == closed {
 		t.move(finishing)
-	} else if t.move(draining) && (t.cause != "" || t.evidence.GoAwayCode() != "") {
+	} else if t.move(draining) && (l.cause != "" || l.evidence.GoAwayCode() != "") {
 		t.reportDraining(at)
 	}
 	t.Check(at)
 }
 
 func (t *Transport) reportDraining(at time.Time) {
+	l := t.losing()
 	n := t.inFlight()
-	if t.drainReported || n <= 0 {
+	if l.drainReported || n <= 0 {
 		return
 	}
-	t.drainReported = true
+	l.drainReported = true
 	t.sub.emit(event.TransportDraining{
-		Header: t.sub.header(at), Transport: t.id, Cause: t.why(), DisconnectError: t.evidence.DisconnectError, InFlight: n,
+		Header: t.sub.header(at), Transport: t.id, Cause: t.why(), DisconnectError: l.evidence.DisconnectError, InFlight: n,
 	})
 }
 
@@ -219,13 +237,13 @@ func (t *Transport) ConnEnd(at time.Time) {
 		to = ended
 	}
 	if t.move(to) {
-		t.goneAt = t.ch.advance(at)
+		t.losing().goneAt = t.ch.advance(at)
 		t.Check(at)
 	}
 }
 
 // RPCRetried reports that gRPC sends one of the transport's RPCs again, on another one: the server had not seen it.
-func (t *Transport) RPCRetried() { t.retried++ }
+func (t *Transport) RPCRetried() { t.losing().retried++ }
 
 // RPCKilled reports that one of the transport's RPCs ended as Unavailable, with the given error. It counts if the
 // transport is lost.
@@ -233,9 +251,10 @@ func (t *Transport) RPCKilled(at time.Time, text string) {
 	if !t.lost() {
 		return
 	}
-	t.interrupted++
-	if t.evidence.RPCError == "" || strings.Contains(text, "debug data") {
-		t.evidence.RPCError = text
+	l := t.losing()
+	l.interrupted++
+	if l.evidence.RPCError == "" || strings.Contains(text, "debug data") {
+		l.evidence.RPCError = text
 	}
 	t.Check(at)
 }
@@ -255,32 +274,33 @@ func (t *Transport) Ended() bool { return t.state == ended }
 // Check ends the record of a transport that is finishing once its RPCs are done, or were given enough time.
 func (t *Transport) Check(at time.Time) {
 	at = t.ch.advance(at)
-	if t.state == finishing && (t.inFlight() <= 0 || !at.Before(t.goneAt.Add(Grace))) {
+	if t.state == finishing && (t.inFlight() <= 0 || !at.Before(t.losing().goneAt.Add(Grace))) {
 		t.end(at, "")
 	}
 }
 
 // end completes the record of a transport that is draining or finishing.
 func (t *Transport) end(at time.Time, o event.Outcome) {
+	l := t.losing()
 	t.move(ended)
 	t.ch.leaving.remove(t)
 	header := t.sub.header(at)
-	if t.goneAt.IsZero() {
-		t.goneAt = header.Time
+	if l.goneAt.IsZero() {
+		l.goneAt = header.Time
 	}
-	lost := latest(t.lostAt, t.start) // gRPC may lose it before it reports READY.
+	lost := latest(l.lostAt, t.start) // gRPC may lose it before it reports READY.
 	done := event.TransportEnded{
 		Header: header, Transport: t.id, Address: t.address, Conn: t.conn, Start: t.start, Lost: lost,
-		Gone: latest(t.goneAt, lost), Cause: t.why(), Outcome: o, DisconnectError: t.evidence.DisconnectError,
-		HTTP2ErrorCode: t.evidence.GoAwayCode(), GoAwayDebugData: t.evidence.GoAwayDebugData(),
-		InFlight: max(t.lostInFlight, t.interrupted+t.retried), Interrupted: t.interrupted + max(0, t.inFlight()),
-		Retried: t.retried, TCP: t.evidence.TCP, RPCError: t.evidence.RPCError,
+		Gone: latest(l.goneAt, lost), Cause: t.why(), Outcome: o, DisconnectError: l.evidence.DisconnectError,
+		HTTP2ErrorCode: l.evidence.GoAwayCode(), GoAwayDebugData: l.evidence.GoAwayDebugData(),
+		InFlight: max(l.inFlight, l.interrupted+l.retried), Interrupted: l.interrupted + max(0, t.inFlight()),
+		Retried: l.retried, TCP: l.evidence.TCP, RPCError: l.evidence.RPCError,
 	}
 	t.sub.endpoint.remember(done)
 	t.sub.emit(done)
 }
 
-func (t *Transport) lost() bool { return !t.lostAt.IsZero() }
+func (t *Transport) lost() bool { return t.loss != nil && !t.loss.lostAt.IsZero() }
 
 func (t *Transport) inFlight() int64 {
 	if t.rpcs == nil {
@@ -290,10 +310,11 @@ func (t *Transport) inFlight() int64 {
 }
 
 func (t *Transport) why() event.Cause {
-	if t.cause != "" {
-		return t.cause
+	l := t.losing()
+	if l.cause != "" {
+		return l.cause
 	}
-	return t.evidence.Cause()
+	return l.evidence.Cause()
 }
 
 func latest(a, b time.Time) time.Time {

@@ -44,7 +44,7 @@ func (a *Attachment) Channel(recorder estats.MetricsRecorder, target resolver.Ta
 // streams as it ever had, or as it may have.
 func (a *Attachment) mayWait() bool {
 	if c := a.only.Load(); c != nil {
-		return c.unready.Load() || c.nearLimit.Load() > 0
+		return c.unready() || c.nearLimit.Load() > 0
 	}
 	return a.observer.unready.Load() > 0
 }

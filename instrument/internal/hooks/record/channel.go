@@ -16,7 +16,8 @@ import (
 type Channel struct {
 	observer *Observer
 	key      any
-	unready  atomic.Bool // It is awake and not READY.
+	// unreadySince is since when the channel is awake and not READY, in Unix nanoseconds, or zero.
+	unreadySince atomic.Int64
 	// nearLimit counts the transports on which the next RPC may have to wait for a stream.
 	nearLimit atomic.Int32
 
@@ -26,7 +27,7 @@ type Channel struct {
 	// deferred are the inputs that wait for the channel's id, which gRPC gives to balancers alone.
 	deferred  []func()
 	policies  []*Policy // Oldest first.
-	resolvers int
+	resolvers int32
 	shutdown  bool
 }
 
@@ -47,15 +48,22 @@ func (c *Channel) noteUnready() {
 	awake := c.resolvers > 0 || len(c.policies) > 0
 	_, known := c.channelz.State()
 	unready := awake && known && !c.shutdown && c.machine.State() != event.StateReady
-	if c.unready.Swap(unready) == unready {
+	if c.unready() == unready {
 		return
 	}
 	if unready {
+		c.unreadySince.Store(time.Now().UnixNano())
+		c.observer.newestUnready.Store(c)
 		c.observer.unready.Add(1)
 	} else {
+		c.unreadySince.Store(0)
+		c.observer.newestUnready.CompareAndSwap(c, nil)
 		c.observer.unready.Add(-1)
 	}
 }
+
+// unready reports whether the channel is awake and not READY.
+func (c *Channel) unready() bool { return c.unreadySince.Load() != 0 }
 
 // poll reads the channel's own state, for which there is no callback.
 func (c *Channel) poll(at time.Time) {

@@ -78,6 +78,8 @@ type Observer struct {
 	// unready counts the channels that are awake and not READY, and following the RPCs that are followed from their begin,
 	// since they may wait.
 	unready, following atomic.Int64
+	// newestUnready is the channel that became unready last.
+	newestUnready atomic.Pointer[Channel]
 	// intercepted: an interceptor is in use.
 	intercepted atomic.Bool
 	// dialing: a dialer that reports each address is in use. It finds its subchannel among the attributes of the address.

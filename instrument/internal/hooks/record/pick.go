@@ -31,9 +31,10 @@ type pendingPick struct {
 	// channel is nil until it is known, and policy until a picker of it saw the RPC.
 	channel *Channel
 	policy  *Policy
-	// placed: the last picker that saw the RPC had a transport for it. dropped: it refused the RPC by itself.
-	placed, dropped bool
-	transport       *Transport // Where the RPC was placed.
+	// queued: a picker had no transport for the RPC. placed: the last picker that saw the RPC had one. dropped: it refused
+	// the RPC by itself.
+	queued, placed, dropped bool
+	transport               *Transport // Where the RPC was placed.
 	// wait is nil while the RPC is not known to wait: gRPC may fail it at once.
 	wait *lifecycle.Wait
 	err  error
@@ -162,6 +163,7 @@ func (p *Policy) NotPicked(info balancer.PickInfo, err error) {
 	if pick == nil {
 		return
 	}
+	pick.queued = true
 	// gRPC fails the RPC where the policy does not queue it, unless it is a wait-for-ready one. It is that too if it
 	// comes again.
 	waits := queued || pick.waitForReady || pick.err != nil
@@ -233,7 +235,7 @@ func (o *Observer) Picked(ctx context.Context) {
 	p.channel.withLock(func(at time.Time) {
 		if p.wait == nil {
 			p.wait = p.channel.machine.Pending(ctx, p.since, at, p.method)
-			if p.policy != nil {
+			if p.queued {
 				p.wait.Queued(at, p.policy.machine)
 			}
 		}
@@ -290,6 +292,9 @@ func (o *Observer) RPCEnded(ctx context.Context, err error) {
 
 func (o *Observer) notPicked(ctx context.Context, err error) {
 	p := o.find(ctx)
+	if p != nil && p.channel == nil {
+		o.blameOnly(ctx, p, err)
+	}
 	if p == nil || p.channel == nil || p.placed && p.streamWait == nil || p.dropped {
 		return
 	}
@@ -317,6 +322,20 @@ func (o *Observer) notPicked(ctx context.Context, err error) {
 		o.cfg.Notes.Refused(refused)
 		o.rpcs.refused(ctx, p.channel, refused)
 	}
+}
+
+// blameOnly finds the channel of an RPC that died while gRPC waited for a picker to place it: it is the one that is not
+// READY, if there is but one, and was not when the RPC began.
+func (o *Observer) blameOnly(ctx context.Context, p *pendingPick, err error) {
+	c := o.newestUnready.Load()
+	if c == nil || o.unready.Load() != 1 || !failure.IsPickTimeout(status.Convert(err).Message()) {
+		return
+	}
+	if since := c.unreadySince.Load(); since == 0 || since > p.since.UnixNano() {
+		return
+	}
+	p.channel = c
+	p.begin(ctx)
 }
 
 func outcomeOf(err error) event.Outcome {
