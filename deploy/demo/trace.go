@@ -107,7 +107,7 @@ var shown = []attribute.Key{"redial.trigger", "error.type", "redial.teardown.cau
 func attributeOf(s sdktrace.ReadOnlySpan, key attribute.Key) string {
 	for _, kv := range s.Attributes() {
 		if kv.Key == key {
-			return kv.Value.Emit()
+			return kv.Value.String()
 		}
 	}
 	return ""
