@@ -1,0 +1,5 @@
+# As deploy/Dockerfile makes it.
+FROM scratch
+COPY stack /probe/
+USER 65532:65532
+ENTRYPOINT ["/probe/stack"]
