@@ -198,6 +198,7 @@ func TestListen(t *testing.T) {
 
 // A setting that is not allowed is named.
 func TestBadEnvironment(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "pigeon")
 	var out, errs bytes.Buffer
 	if code := run(t.Context(), nil, &out, &errs); code != exitFault || !strings.Contains(errs.String(), `OTEL_EXPORTER_OTLP_PROTOCOL="pigeon"`) {
