@@ -69,7 +69,8 @@ func TestRunbooks(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		for _, part := range []string{"# " + match[1], "## What it means", "## How to look", "## What to do", "## How it ends"} {
+		for _, part := range []string{"# " + match[1], "## What it means", "## How to look", "## What to " +
+			"do", "## How it ends"} {
 			if !strings.Contains(string(text), part+"\n") {
 				t.Errorf("the runbook of %s has no %q", match[1], part)
 			}

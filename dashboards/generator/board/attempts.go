@@ -10,7 +10,8 @@ import (
 
 func (m *maker) attemptsByOutcome() *timeseries.PanelBuilder {
 	return look.Colored(look.Counts("Attempts, by outcome",
-		"Each bar counts the attempts to connect that ended in its time. Red: failed, see the panel to the right. Grey: another "+
+		"Each bar counts the attempts to connect that ended in its time. Red: failed, see the panel to the "+
+			"right. Grey: another "+
 			"address was faster, or the channel was closed."), look.Outcomes).
 		WithTarget(m.series("A", promql.OrNone(sumBy("redial_outcome", promql.Observations(attempts, perBar)), "redial_outcome"),
 			"{{redial_outcome}}"))
@@ -18,25 +19,30 @@ func (m *maker) attemptsByOutcome() *timeseries.PanelBuilder {
 
 func (m *maker) failuresByPhase() *timeseries.PanelBuilder {
 	return look.ColoredByEnd(look.Counts("Failed attempts, by phase and reason",
-		"dial: the socket. handshake: TLS. settings: HTTP/2, the server accepted the socket and says nothing. docs/causes.md says for each "+
+		"dial: the socket. handshake: TLS. settings: HTTP/2, the server accepted the socket and says nothing. "+
+			"docs/causes.md says for each "+
 			"reason what to do."), look.Failures).
-		WithTarget(m.series("A", promql.OrNone(sumBy("redial_phase, error_type", promql.Observations(failures, perBar)), "redial_phase"),
+		WithTarget(m.series("A", promql.OrNone(sumBy("redial_phase, "+
+			"error_type", promql.Observations(failures, perBar)), "redial_phase"),
 			"{{redial_phase}} {{error_type}}"))
 }
 
 func (m *maker) backoff() *timeseries.PanelBuilder {
 	return look.Colored(look.Durations("Backoff waits",
-		"How long the subchannels waited before their next attempt; 0 where none waited. It grows from 1 s to 120 s while a server is away, so the "+
+		"How long the subchannels waited before their next attempt; 0 where none waited. It grows from 1 s to "+
+			"120 s while a server is away, so the "+
 			"higher it is, the later gRPC notices the server's return. ResetConnectBackoff cuts it short."),
 		look.Colors{{Name: "mean", Color: look.BackingOff}, {Name: "95 % below", Color: look.Bad}}).
 		WithTarget(m.series("A", promql.OrZero(
-			"("+sum(promql.Spent(backoffs, perBar))+" / "+sum(promql.Observations(backoffs, perBar))+") >= 0"), "mean")).
+			"("+sum(promql.Spent(backoffs, perBar))+" / "+sum(promql.Observations(backoffs, perBar))+") >= "+
+				"0"), "mean")).
 		WithTarget(m.series("B", promql.OrZero(promql.Quantile(0.95, backoffs, perBar)), "95 % below"))
 }
 
 func (m *maker) phaseHeat() *heatmap.PanelBuilder {
 	return look.Heat("Duration of all phases of attempts",
-		"How long dials, handshakes and exchanges of SETTINGS took: the brighter, the more. Two bands are two kinds of phase or of path. A band at 20 s is "+
+		"How long dials, handshakes and exchanges of SETTINGS took: the brighter, the more. Two bands are two "+
+			"kinds of phase or of path. A band at 20 s is "+
 			"gRPC's own limit of an attempt: nobody answered. Exemplars lead to the trace of the episode.", "s").
 		WithTarget(m.buckets("A", sumBy("le", promql.Growth(promql.Part(phases, "_bucket"), perBar))+" or "+
 			sum(promql.NativeGrowth(phases, perBar))).Exemplar(true))
@@ -44,7 +50,8 @@ func (m *maker) phaseHeat() *heatmap.PanelBuilder {
 
 func (m *maker) phaseLatency() *timeseries.PanelBuilder {
 	return look.Colored(look.Durations("Phases of attempts, 95 % below",
-		"What takes the time of an attempt: the dial (network), the handshake (TLS; the server's CPU) or the exchange of SETTINGS (the server is "+
+		"What takes the time of an attempt: the dial (network), the handshake (TLS; the server's CPU) or the "+
+			"exchange of SETTINGS (the server is "+
 			"slow to accept). Only where attempts were made.").NoValue("No attempts in this time"), look.Phases).
 		WithTarget(m.series("A", promql.Quantile(0.95, phases, perBar, "redial_phase"), "{{redial_phase}}").Exemplar(true))
 }

@@ -1,4 +1,5 @@
-// Package board has the four dashboards: a file each that reads like a table of contents, and files of the panels of a row.
+// Package board has the four dashboards: a file each that reads like a table of contents, and files of the panels
+// of a row.
 package board
 
 import (

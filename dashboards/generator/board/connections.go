@@ -14,16 +14,20 @@ import (
 
 func (m *maker) readyConnections() *stat.PanelBuilder {
 	return look.Number("READY connections",
-		"Subchannels that are READY now, of all clients chosen. Grey at 0: nobody called for a while, or nobody got one. Compare with the "+
-			"number of clients times that of addresses under round_robin, or with that of clients under pick_first.", "locale").
+		"Subchannels that are READY now, of all clients chosen. Grey at 0: nobody called for a while, or nobody "+
+			"got one. Compare with the "+
+			"number of clients times that of addresses under round_robin, or with that of clients under "+
+			"pick_first.", "locale").
 		Thresholds(look.Between(look.Idle, look.Step{From: 1, Color: look.Good})).
 		WithTarget(m.series("A", promql.OrZero(sum(readyNow)), "READY"))
 }
 
 func (m *maker) certificateExpiry() *stat.PanelBuilder {
 	return look.Number("Certificate expires in",
-		"Until the first certificate of the servers in use expires. Orange below 7 days, red below one: renewals that failed should "+
-			"have been noticed by then. Without TLS, or where it is not known, there is no number. Next: the runbook of "+
+		"Until the first certificate of the servers in use expires. Orange below 7 days, red below one: "+
+			"renewals that failed should "+
+			"have been noticed by then. Without TLS, or where it is not known, there is no number. Next: the "+
+			"runbook of "+
 			"RedialCertificateExpiring.", "s").NoValue("no TLS").
 		Thresholds(look.Between(look.Bad, look.Step{From: day, Color: look.BackingOff}, look.Step{From: 7 * day, Color: look.Good})).
 		WithTarget(m.series("A", "min(redial_tls_server_not_after_seconds) - time()", "expires in"))
@@ -51,7 +55,8 @@ func (m *maker) stateOfClients() *statetimeline.PanelBuilder {
 		options[fmt.Sprint(i)] = dashboard.ValueMappingResult{Text: &text, Color: &color, Index: &index}
 	}
 	return look.Timeline("State of the clients",
-		"The worst state of each client's subchannels, twenty clients at most: those that were worst. Orange beside light blue, again and again: attempts fail and are "+
+		"The worst state of each client's subchannels, twenty clients at most: those that were worst. Orange "+
+			"beside light blue, again and again: attempts fail and are "+
 			"tried anew. All rows at once: look at the server. One row: look at that client's host and network.").
 		Mappings([]dashboard.ValueMapping{{ValueMap: &dashboard.ValueMap{Type: dashboard.MappingTypeValueToText, Options: options}}}).
 		Thresholds(look.Between(look.Idle, look.Step{From: 1, Color: look.Good}, look.Step{From: 2, Color: look.Connecting},
@@ -61,10 +66,13 @@ func (m *maker) stateOfClients() *statetimeline.PanelBuilder {
 
 func (m *maker) lifetime() *timeseries.PanelBuilder {
 	by := "redial_teardown_cause"
-	mean := "(" + sumBy(by, promql.Spent(transports, perBar)) + " / " + sumBy(by, promql.Observations(transports, perBar)) + ") >= 0"
+	mean := "(" + sumBy(by, promql.Spent(transports, perBar)) + " / " +
+		"" + sumBy(by, promql.Observations(transports, perBar)) + ") >= 0"
 	return look.Colored(look.Durations("Lifetime of lost connections",
-		"How long those had lived that ended, in the mean, by cause; 0 where none did. The same number again and again is somebody's timer: "+
-			"the server's MaxConnectionAge, or the idle timeout of a proxy or NAT (then let keepalive be shorter). Seconds: the server "+
+		"How long those had lived that ended, in the mean, by cause; 0 where none did. The same number again "+
+			"and again is somebody's timer: "+
+			"the server's MaxConnectionAge, or the idle timeout of a proxy or NAT (then let keepalive be "+
+			"shorter). Seconds: the server "+
 			"accepts and then refuses."), look.Causes).
 		WithTarget(m.series("A", promql.OrNone(mean, by), "{{redial_teardown_cause}}"))
 }

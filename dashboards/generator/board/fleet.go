@@ -10,8 +10,10 @@ import (
 func Fleet(s *promql.Signals) (dashboard.Dashboard, error) {
 	m := &maker{signals: s}
 	return m.finish(m.dashboard(fleetUID, "Redial fleet",
-		"Which of hundreds of instances is different, and is it getting better or worse? One instance above all others: its host or "+
-			"network. All instances at one target: that server. All of everything: what they share. Needs the recording rules.", "now-3h").
+		"Which of hundreds of instances is different, and is it getting better or worse? One instance above all "+
+			"others: its host or "+
+			"network. All instances at one target: that server. All of everything: what they share. Needs the "+
+			"recording rules.", "now-3h").
 		WithPanel(m.instancesNow().Height(4).Span(4)).
 		WithPanel(m.targetsNow().Height(4).Span(4)).
 		WithPanel(m.instancesDisconnected().Height(4).Span(4)).

@@ -10,8 +10,10 @@ import (
 func Overview(s *promql.Signals) (dashboard.Dashboard, error) {
 	m := &maker{signals: s}
 	return m.finish(m.dashboard(overviewUID, "Redial overview",
-		"Is anyone without a connection now, since when, and why? The first row is green on a healthy system. If a number "+
-			"is not, the row below says when it began and of what cause, and the table which target it is.", "now-1h").
+		"Is anyone without a connection now, since when, and why? The first row is green on a healthy system. "+
+			"If a number "+
+			"is not, the row below says when it began and of what cause, and the table which target it "+
+			"is.", "now-1h").
 		WithPanel(m.disconnectedNow().Height(4).Span(4)).
 		WithPanel(m.longestOutage().Height(4).Span(4)).
 		WithPanel(m.readyConnections().Height(4).Span(4)).

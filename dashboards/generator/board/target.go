@@ -10,7 +10,8 @@ import (
 func Target(s *promql.Signals) (dashboard.Dashboard, error) {
 	m := &maker{signals: s}
 	return m.finish(m.dashboard(targetUID, "Redial target",
-		"What clients do about one target: choose it above. The first row says how it is now; the rows below, from left to right, "+
+		"What clients do about one target: choose it above. The first row says how it is now; the rows below, "+
+			"from left to right, "+
 			"what was tried, what came of it, and what RPCs felt of it.", "now-1h").
 		WithPanel(m.disconnectedNow().Height(4).Span(5)).
 		WithPanel(m.longestOutage().Height(4).Span(5)).

@@ -9,7 +9,8 @@ import (
 
 func (m *maker) worstTargets() *table.PanelBuilder {
 	return m.compared(look.Table("Worst targets",
-		"Targets with endpoints that have no connection come first, then those that lost the most connections. Click on a target "+
+		"Targets with endpoints that have no connection come first, then those that lost the most connections. "+
+			"Click on a target "+
 			"to see it alone. RPCs and losses need the recording rules."), targets)
 }
 
@@ -24,7 +25,7 @@ var (
 	instances = subject{"instance", "Instance", look.LinkTo(overviewUID, "instance")}
 )
 
-// compared fills a table with what tells the healthy from the others.
+// compared fills a table with what differs between the healthy and the others.
 func (m *maker) compared(p *table.PanelBuilder, of subject) *table.PanelBuilder {
 	columns := []look.Col{
 		{Ref: "A", Title: "Without a connection", Color: look.Bad},

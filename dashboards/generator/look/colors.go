@@ -2,8 +2,8 @@ package look
 
 import "github.com/grafana/grafana-foundation-sdk/go/timeseries"
 
-// One colour means one thing on all dashboards. They are those of Okabe and Ito, and shades of them, which people who
-// confuse red and green can tell apart, and which stand out on dark and on light.
+// One colour means one thing on all dashboards. They are those of Okabe and Ito, and shades of them, which people
+// who confuse red and green see apart, and which stand out on dark and on light.
 const (
 	Good       = "#009E73" // READY, healthy.
 	Connecting = "#56B4E9"
@@ -81,7 +81,8 @@ var Quantiles = Colors{
 
 // Self are the series of redial itself.
 var Self = Colors{
-	{"queue", BackingOff}, {"waits", Stalled}, {"otlp", Bad}, {"traces", Bad}, {"metrics", Stalled}, {"left out", BackingOff},
+	{"queue", BackingOff}, {"waits", Stalled}, {"otlp", Bad}, {"traces", Bad}, {"metrics", Stalled}, {"left " +
+		"out", BackingOff},
 	{"events", Neutral}, {"pushed out", Idle}, {"most", Neutral}, {"least", Connecting}, {"largest", Neutral},
 	{"slowest", Neutral}, {"middling", Connecting},
 }

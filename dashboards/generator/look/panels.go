@@ -1,4 +1,5 @@
-// Package look has what all panels and dashboards have in common: colours, defaults of each kind of panel, variables, links.
+// Package look has what all panels and dashboards have in common: colours, defaults of each kind of panel,
+// variables, links.
 package look
 
 import (

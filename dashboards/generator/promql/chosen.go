@@ -12,8 +12,8 @@ var variables = []struct{ label, variable string }{
 	{"job", "$job"}, {"instance", "$instance"}, {"grpc_target", "$target"},
 }
 
-// Chosen returns the expression of what a dashboard's variables choose: each selector that has the label gets the matcher.
-// A matcher that is there already stays alone.
+// Chosen returns the expression of what a dashboard's variables choose: each selector that has the label gets the
+// matcher. A matcher that is there already stays alone.
 func (s *Signals) Chosen(expr string) (string, error) {
 	if err := s.Check(expr); err != nil {
 		return "", err

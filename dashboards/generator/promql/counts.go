@@ -1,6 +1,6 @@
-// Package promql makes the expressions of dashboards and rules: what is common to them, and the check that each names only
-// what redial has. Metrics arrive in several ways, and expressions must not depend on which: scraped or sent by OTLP every
-// few seconds or once a minute, with and without scope labels, histograms classic or native.
+// Package promql makes the expressions of dashboards and rules: what is common to them, and the check that each
+// names only what redial has. Metrics arrive in several ways, and expressions must not depend on which: scraped or
+// sent by OTLP every few seconds or once a minute, with and without scope labels, histograms classic or native.
 package promql
 
 import (
@@ -11,10 +11,10 @@ import (
 
 // Growth returns by how much each counter grew within a window.
 //
-// A counter of redial appears when it first counts, so that increase() would not see the first loss of a connection, and it
-// would extrapolate three losses to 3.4. The difference of two values is exact, whatever the scrape interval. Where it is
-// negative the process began anew, and where there is no value before, the counter is new: then its value is the growth,
-// unless redial itself is new here, and the counter may be old.
+// A counter of redial appears when it first counts, so that increase() would not see the first loss of a
+// connection, and it would extrapolate three losses to 3.4. The difference of two values is exact, whatever the
+// scrape interval. Where it is negative the process began anew, and where there is no value before, the counter is
+// new: then its value is the growth, unless redial itself is new here, and the counter may be old.
 func Growth(counter, window string) string {
 	return growth(counter, counter+" offset "+window, window)
 }
@@ -46,15 +46,18 @@ func Spent(histogram, window string) string {
 // Quantile returns a quantile of what the histograms observed within a window, grouped by labels. Where nothing was
 // observed it returns nothing.
 func Quantile(q float64, histogram, window string, by ...string) string {
-	classic := fmt.Sprintf("histogram_quantile(%v, sum by (%s) (%s))", q, strings.Join(append(slices.Clone(by), "le"), ", "),
+	classic := fmt.Sprintf("histogram_quantile(%v, sum by (%s) "+
+		"(%s))", q, strings.Join(append(slices.Clone(by), "le"), ", "),
 		Growth(Part(histogram, "_bucket"), window))
-	native := fmt.Sprintf("histogram_quantile(%v, sum by (%s) (%s))", q, strings.Join(by, ", "), NativeGrowth(histogram, window))
+	native := fmt.Sprintf("histogram_quantile(%v, sum by (%s) (%s))", q, strings.Join(by, ", "+
+		""), NativeGrowth(histogram, window))
 	return fmt.Sprintf("(%s or %s) >= 0", classic, native)
 }
 
 // NativeGrowth returns by how much each native histogram grew within a window, as Growth does.
 func NativeGrowth(histogram, window string) string {
-	return fmt.Sprintf("(%[1]s - %[1]s offset %[2]s and histogram_count(%[1]s) - histogram_count(%[1]s offset %[2]s) >= 0 or %[3]s)",
+	return fmt.Sprintf("(%[1]s - %[1]s offset %[2]s and histogram_count(%[1]s) - histogram_count(%[1]s offset "+
+		"%[2]s) >= 0 or %[3]s)",
 		histogram, window, known(histogram, window))
 }
 

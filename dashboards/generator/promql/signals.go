@@ -29,7 +29,8 @@ var foreign = map[string][]string{
 }
 
 var (
-	metricRow  = regexp.MustCompile("^\\| (`[a-z0-9_.]+`(?:, `[a-z0-9_.]+`)*) \\| (histogram|counters?|up-down counter|gauge), `?([^`|,: ]+)`?[^|]*\\| ([^|]*)\\|")
+	metricRow = regexp.MustCompile("^\\| " +
+		"(`[a-z0-9_.]+`(?:, `[a-z0-9_.]+`)*) \\| (histogram|counters?|up-down counter|gauge), `?([^`|,: ]+)`?[^|]*\\| ([^|]*)\\|")
 	metricName = regexp.MustCompile("`((?:redial|grpc)\\.[a-z0-9_.]+)`")
 	attribute  = regexp.MustCompile("`((?:redial|grpc|error|http2)\\.[a-z0-9_.]+)`")
 	value      = regexp.MustCompile("`([a-z0-9_]+|_OTHER)`")

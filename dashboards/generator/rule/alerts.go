@@ -6,7 +6,7 @@ import (
 	"github.com/redial-dev/redial/dashboards/generator/promql"
 )
 
-// What an alert asks of whoever gets it.
+// What an alert asks of the person who gets it.
 const (
 	critical = "critical" // Callers fail now.
 	warning  = "warning"  // Callers will, or do a little: within the day.
@@ -27,25 +27,31 @@ var alerts = []alert{
 	{
 		name: "RedialTargetDisconnected", severity: critical, minutes: 1, dashboard: target,
 		// More than 30 s: three attempts have failed, or one hangs at gRPC's limit of 20 s.
-		expr:    maxBy(ofInstance, "redial_connect_age_seconds") + " > 30 unless " + sumBy(ofInstance, ready) + " > 0",
+		expr: maxBy(ofInstance, "redial_connect_age_seconds") + " > 30 unless " +
+			"" + sumBy(ofInstance, ready) + " > 0",
 		summary: "No connection to {{ $labels.grpc_target }}",
-		description: "{{ $labels.instance }} has had no connection to {{ $labels.grpc_target }} for {{ $value | humanizeDuration }}: " +
+		description: "{{ $labels.instance }} has had no connection to {{ $labels.grpc_target }} for {{ $value | " +
+			"humanizeDuration }}: " +
 			whyDisconnected + ". Its RPCs fail, or wait until their deadline.",
 	},
 	{
 		name: "RedialEndpointDisconnected", severity: warning, minutes: 5, dashboard: target,
 		// More than five minutes: a restart is over by then.
-		expr:    maxBy(ofInstance, "redial_connect_age_seconds") + " > 300 and " + sumBy(ofInstance, ready) + " > 0",
+		expr: maxBy(ofInstance, "redial_connect_age_seconds") + " > 300 and " +
+			"" + sumBy(ofInstance, ready) + " > 0",
 		summary: "Some of {{ $labels.grpc_target }} cannot be reached",
-		description: "{{ $labels.instance }} has had no connection to an endpoint of {{ $labels.grpc_target }} for " +
+		description: "{{ $labels.instance }} has had no connection to an endpoint of {{ $labels.grpc_target }} " +
+			"for " +
 			"{{ $value | humanizeDuration }}: " + whyDisconnected + ". The others carry its load.",
 	},
 	{
 		name: "RedialStorm", severity: warning, minutes: 5, dashboard: target,
 		// A deployment loses each connection once or twice; three times as many as there are is flapping.
-		expr:    sumBy(ofTarget, "sum_over_time("+Lost+"[5m])") + " > 3 * clamp_min(max_over_time(" + sumBy(ofTarget, ready) + "[10m:1m]), 1)",
+		expr: sumBy(ofTarget, "sum_over_time("+Lost+"[5m])") + " > 3 * " +
+			"clamp_min(max_over_time(" + sumBy(ofTarget, ready) + "[10m:1m]), 1)",
 		summary: "Connections to {{ $labels.grpc_target }} come and go",
-		description: "The clients of job {{ $labels.job }} lost {{ $value }} connections to {{ $labels.grpc_target }} within five minutes, more than " +
+		description: "The clients of job {{ $labels.job }} lost {{ $value }} connections to {{ " +
+			"$labels.grpc_target }} within five minutes, more than " +
 			"three times as many as they have: " + whyLost + ".",
 	},
 	{
@@ -53,14 +59,16 @@ var alerts = []alert{
 		expr: sumBy(with(ofInstance, "error_type"),
 			promql.Observations(`redial_attempt_duration_seconds{redial_outcome="failed",redial_phase="handshake"}`, "5m")) + " > 0",
 		summary: "TLS to {{ $labels.grpc_target }} fails: {{ $labels.error_type }}",
-		description: "{{ $value }} handshakes of {{ $labels.instance }} with {{ $labels.grpc_target }} failed within five minutes: " +
+		description: "{{ $value }} handshakes of {{ $labels.instance }} with {{ $labels.grpc_target }} failed " +
+			"within five minutes: " +
 			"{{ $labels.error_type }}.",
 	},
 	{
 		name: "RedialCertificateExpiring", severity: warning, minutes: 10, dashboard: target,
 		expr:    "min by (job, grpc_target) (redial_tls_server_not_after_seconds) - time() < 7 * 86400",
 		summary: "The certificate of {{ $labels.grpc_target }} expires in {{ $value | humanizeDuration }}",
-		description: "A server of {{ $labels.grpc_target }}, which job {{ $labels.job }} calls, shows a certificate that expires in " +
+		description: "A server of {{ $labels.grpc_target }}, which job {{ $labels.job }} calls, shows a " +
+			"certificate that expires in " +
 			"{{ $value | humanizeDuration }}. From then on no new connection to it is made.",
 	},
 	{
@@ -68,14 +76,16 @@ var alerts = []alert{
 		// Ten, for five minutes: less is the price of a deployment.
 		expr:    sumBy(ofInstance, promql.Growth(killed, "10m")) + " >= 10",
 		summary: "Losses of connections to {{ $labels.grpc_target }} kill RPCs",
-		description: "{{ $value }} RPCs of {{ $labels.instance }} to {{ $labels.grpc_target }} died with their transport within ten minutes: " +
+		description: "{{ $value }} RPCs of {{ $labels.instance }} to {{ $labels.grpc_target }} died with their " +
+			"transport within ten minutes: " +
 			whyLost + ".",
 	},
 	{
 		name: "RedialTooManyPings", severity: warning, dashboard: target,
 		expr:    sumBy(ofInstance, promql.Observations(`redial_transport_duration_seconds{redial_teardown_cause="too_many_pings"}`, "15m")) + " > 0",
 		summary: "{{ $labels.grpc_target }} says too_many_pings",
-		description: "The server of {{ $labels.grpc_target }} closed {{ $value }} connections of {{ $labels.instance }} within 15 minutes, since its keepalive " +
+		description: "The server of {{ $labels.grpc_target }} closed {{ $value }} connections of {{ " +
+			"$labels.instance }} within 15 minutes, since its keepalive " +
 			"pings come more often than the server allows.",
 	},
 	{
@@ -84,7 +94,8 @@ var alerts = []alert{
 			sumBy(ofInstance, promql.Observations(`redial_resolve_duration_seconds{redial_outcome="ready"}`, "5m")) + " > 0 or " +
 			maxBy(ofInstance, "redial_resolve_age_seconds") + " > 30",
 		summary: "The name of {{ $labels.grpc_target }} is not resolved",
-		description: "{{ $labels.instance }} gets no addresses for {{ $labels.grpc_target }}: its resolver fails, or has not answered for long. New channels do not " +
+		description: "{{ $labels.instance }} gets no addresses for {{ $labels.grpc_target }}: its resolver " +
+			"fails, or has not answered for long. New channels do not " +
 			"connect; those that have addresses go on with them.",
 	},
 	{
@@ -92,21 +103,24 @@ var alerts = []alert{
 		expr: sumBy(ofInstance, promql.Observations(`redial_pick_wait_duration_seconds{redial_wait_reason="stream_quota"}`, "5m")) + " > 0 or " +
 			sumBy(ofInstance, `redial_pick_waiting{redial_wait_reason="stream_quota"}`) + " > 0",
 		summary: "RPCs to {{ $labels.grpc_target }} wait for a stream",
-		description: "{{ $value }} RPCs of {{ $labels.instance }} to {{ $labels.grpc_target }} waited within five minutes, since the server's MAX_CONCURRENT_STREAMS " +
+		description: "{{ $value }} RPCs of {{ $labels.instance }} to {{ $labels.grpc_target }} waited within " +
+			"five minutes, since the server's MAX_CONCURRENT_STREAMS " +
 			"of the connection is used up.",
 	},
 	{
 		name: "RedialAgentDropping", severity: warning, minutes: 5, dashboard: agent,
 		expr:    sumBy([]string{"job", "instance", "redial_sink"}, promql.Growth("redial_events_dropped_total", "5m")) + " > 0",
 		summary: "redial at {{ $labels.instance }} loses events",
-		description: "{{ $value }} events found no room within five minutes at {{ $labels.instance }}, on their way to or in the sink {{ $labels.redial_sink }}. What " +
+		description: "{{ $value }} events found no room within five minutes at {{ $labels.instance }}, on their " +
+			"way to or in the sink {{ $labels.redial_sink }}. What " +
 			"redial says of this time is not whole; RPCs are not touched.",
 	},
 	{
 		name: "RedialExportFailing", severity: warning, minutes: 10, dashboard: agent,
-		expr:        sumBy([]string{"job", "instance", "redial_signal"}, promql.Growth("redial_exports_failed_total", "15m")) + " > 0",
-		summary:     "redial at {{ $labels.instance }} cannot export {{ $labels.redial_signal }}",
-		description: "{{ $value }} exports of {{ $labels.redial_signal }} from {{ $labels.instance }} failed within 15 minutes, after all retries.",
+		expr:    sumBy([]string{"job", "instance", "redial_signal"}, promql.Growth("redial_exports_failed_total", "15m")) + " > 0",
+		summary: "redial at {{ $labels.instance }} cannot export {{ $labels.redial_signal }}",
+		description: "{{ $value }} exports of {{ $labels.redial_signal }} from {{ $labels.instance }} failed " +
+			"within 15 minutes, after all retries.",
 	},
 }
 

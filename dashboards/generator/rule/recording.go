@@ -9,7 +9,8 @@ import (
 	"github.com/redial-dev/redial/dashboards/generator/promql"
 )
 
-// The series that the recording rules make, a minute's growth each. The sum over a range is how much there was in it.
+// The series that the recording rules make, a minute's growth each. The sum over a range is how much there was in
+// it.
 const (
 	// Loaded is 0 wherever the rules are loaded.
 	Loaded = "redial:rules:loaded"

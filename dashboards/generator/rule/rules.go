@@ -34,7 +34,8 @@ func Alerts(s *promql.Signals) (rulefmt.RuleGroup, error) {
 	return group, nil
 }
 
-// link is the URL of the dashboard of what the alert is about. Prometheus' external label grafana_url says where Grafana is.
+// link is the URL of the dashboard of what the alert is about. Prometheus' external label grafana_url says where
+// Grafana is.
 func (a alert) link() string {
 	link := "{{ $externalLabels.grafana_url }}/d/" + a.dashboard
 	separator := "?"
