@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"github.com/redial-dev/redial/instrument/event"
-	"github.com/redial-dev/redial/internal/target"
 )
 
 // Option changes what a [Handler] does.
@@ -18,8 +17,8 @@ type Option func(*config)
 type config struct {
 	tracerProvider trace.TracerProvider
 	meterProvider  metric.MeterProvider
-	keepTarget     func(string) bool
-	renameTarget   func(string) string
+	keepTarget     func(string) bool   // Nil keeps all.
+	renameTarget   func(string) string // Nil stands for redial's own.
 	sinks          []event.Sink
 	backoff        backoff.Config
 	withoutGRPC    bool
@@ -40,8 +39,6 @@ func newConfig(opts []Option) config {
 	c := config{
 		tracerProvider: otel.GetTracerProvider(),
 		meterProvider:  otel.GetMeterProvider(),
-		keepTarget:     keepAll,
-		renameTarget:   target.Rename,
 		backoff:        backoff.DefaultConfig,
 		spanRate:       DefaultSpanRate,
 		maxTargets:     DefaultMaxTargets,
@@ -53,8 +50,6 @@ func newConfig(opts []Option) config {
 	}
 	return c
 }
-
-func keepAll(string) bool { return true }
 
 // WithTracerProvider sets the provider of the tracer that makes the spans. The default, which nil keeps, is
 // otel.GetTracerProvider().
@@ -83,9 +78,6 @@ func WithMeterProvider(p metric.MeterProvider) Option {
 // queries and fragments, as [WithTargetRename] leaves it. keep must not block, and may be called from any goroutine.
 func WithTargetFilter(keep func(target string) bool) Option {
 	return func(c *config) {
-		if keep == nil {
-			keep = keepAll
-		}
 		c.keepTarget = keep
 	}
 }
@@ -97,9 +89,6 @@ func WithTargetFilter(keep func(target string) bool) Option {
 // (etcd-endpoints://0xc000123456/host:2379), and leaves the address in memory out.
 func WithTargetRename(rename func(target string) string) Option {
 	return func(c *config) {
-		if rename == nil {
-			rename = target.Rename
-		}
 		c.renameTarget = rename
 	}
 }

@@ -1,13 +1,16 @@
 package instrument
 
 import (
+	"context"
 	"errors"
 	"sync"
 
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
+	estats "google.golang.org/grpc/experimental/stats"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/guard"
+	"github.com/redial-dev/redial/instrument/internal/hooks"
 	"github.com/redial-dev/redial/instrument/internal/hooks/record"
 	"github.com/redial-dev/redial/instrument/internal/metrics"
 	"github.com/redial-dev/redial/instrument/internal/queue"
@@ -23,31 +26,80 @@ const (
 	queueShare = 16
 )
 
-// events takes what the hooks find out to the sinks.
+// events takes what the hooks find out to the sinks. A hook adds and goes on: no sink, tracer or meter is called by the
+// goroutine of a hook.
 type events struct {
+	faults  *report.Limiter
+	targets *targets
 	spans   *spans.Sink
 	metrics *metrics.Sink
-	tcp     *metrics.TCP // Nil where sockets are not sampled.
+	tcp     *metrics.TCP  // Nil where sockets are not sampled.
+	grpc    *metrics.GRPC // Nil where gRPC's own metrics are not passed on.
 	sinks   []event.Sink
 	queue   *queue.Queue
+
+	counts     *tally[count]
+	grpcCounts *tally[metrics.GRPCSeries]
+
+	// What the sinks are called in. One that panics keeps no event from the others.
+	tracer, meter, sink *guard.Guard
 
 	unattributed sync.Once
 }
 
-var _ record.Events = (*events)(nil)
+var (
+	_ record.Events     = (*events)(nil)
+	_ hooks.GRPCMetrics = (*events)(nil)
+)
 
+// count is one of redial's own counters, with the value of its attribute.
+type count struct {
+	kind countKind
+	of   string
+}
+
+type countKind int
+
+const (
+	channelOpened countKind = iota
+	targetOverflowed
+	unattributed
+	dropped
+)
+
+// newEvents returns what takes events to the sinks of redial and of the user.
 func newEvents(
-	cfg config, meter metric.Meter, metricSink *metrics.Sink, spanSink *spans.Sink, faults *report.Limiter,
+	cfg config, meter metric.Meter, faults *report.Limiter, t *targets, m *metrics.Sink, s *spans.Sink,
 ) *events {
-	e := &events{spans: spanSink, metrics: metricSink, sinks: cfg.sinks}
+	e := &events{
+		faults: faults, targets: t, spans: s, metrics: m, sinks: cfg.sinks,
+		tracer: guard.New("the tracer provider, or what it was given, panicked", faults),
+		meter:  guard.New("the meter provider, or what it was given, panicked", faults),
+		sink:   guard.New("a sink panicked", faults),
+	}
+	e.queue = queue.New(queueSize, e.handle, func() { e.Dropped("queue", 1) }, faults)
+	e.counts = newTally(e.queue.Do, e.count)
 	if cfg.tcpEvery > 0 {
 		var err error
 		e.tcp, err = metrics.NewTCP(meter)
-		handle(err)
+		e.report("instruments of TCP", err)
 	}
-	e.queue = queue.New(queueSize, e.handle, func() { metricSink.Dropped("queue", 1) },
-		func(err error) { faults.Report(ofSink, err) })
+	if !cfg.withoutGRPC {
+		var err error
+		e.grpc, err = metrics.NewGRPC(meter, t.nameOfDialed)
+		e.report("instruments of gRPC", err)
+		e.grpcCounts = newTally(e.queue.Do, func(of metrics.GRPCSeries, n int64) {
+			e.meter.Run(func() { e.grpc.Add(of, n) })
+		})
+	}
 	return e
+}
+
+// report reports an error, if there is one.
+func (e *events) report(kind report.Kind, err error) {
+	if err != nil {
+		e.faults.Report(kind, err)
+	}
 }
 
 // Emit implements [record.Events].
@@ -70,27 +122,69 @@ func (e *events) shrink(one event.Event) {
 // handle hands an event to the sinks.
 func (e *events) handle(one event.Event) {
 	e.shrink(one)
-	ctx := e.spans.Handle(one)
-	e.metrics.Handle(ctx, one)
+	ctx := guard.Value(e.tracer, context.Background(), func() context.Context { return e.spans.Handle(one) })
+	e.meter.Run(func() { e.metrics.Handle(ctx, one) })
 	for _, s := range e.sinks {
-		s.Handle(ctx, one)
+		e.sink.Run(func() { s.Handle(ctx, one) })
 	}
 }
 
+// count adds to one of redial's own counters.
+func (e *events) count(of count, n int64) {
+	e.meter.Run(func() {
+		switch of.kind {
+		case channelOpened:
+			e.metrics.ChannelOpened(of.of, n)
+		case targetOverflowed:
+			e.metrics.TargetOverflowed(n)
+		case unattributed:
+			e.metrics.Unattributed(n)
+		case dropped:
+			e.metrics.Dropped(of.of, n)
+		}
+	})
+}
+
 // Sampled implements [record.Events].
-func (e *events) Sampled(s sample.TCP) { e.tcp.Record(s) }
+func (e *events) Sampled(s sample.TCP) {
+	if !e.queue.TryDo(func() { e.meter.Run(func() { e.tcp.Record(s) }) }) {
+		e.Dropped("queue", 1)
+	}
+}
+
+// Dropped counts events that did not reach a sink.
+func (e *events) Dropped(sink string, n int64) { e.counts.Add(count{dropped, sink}, n) }
 
 // PickOverflowed implements [record.Events].
-func (e *events) PickOverflowed() { e.metrics.Dropped("waits", 1) }
+func (e *events) PickOverflowed() { e.Dropped("waits", 1) }
+
+// nameChannel returns the name of a new channel's target, and counts the channel.
+func (e *events) nameChannel(canonical string) string {
+	name, overflowed := e.targets.name(canonical)
+	if overflowed {
+		e.counts.Add(count{kind: targetOverflowed}, 1)
+	}
+	e.counts.Add(count{channelOpened, name}, 1)
+	return name
+}
 
 var errNotAttached = errors.New("redial: a connection belongs to no observed subchannel: its load balancing policy " +
 	"makes subchannels by itself (register it as instrument.WrapBalancer of itself), or package " +
 	"google.golang.org/grpc was initialised before redial (import github.com/redial-dev/redial/instrument in package " +
-	"main); " +
-	"redial.transport.unattributed counts such connections")
+	"main); redial.transport.unattributed counts such connections")
 
 // Unattributed implements [record.Events].
 func (e *events) Unattributed() {
-	e.metrics.Unattributed()
-	e.unattributed.Do(func() { otel.Handle(errNotAttached) })
+	e.counts.Add(count{kind: unattributed}, 1)
+	e.unattributed.Do(func() { e.faults.Report("not attached", errNotAttached) })
+}
+
+// Count implements [hooks.GRPCMetrics].
+func (e *events) Count(d *estats.MetricDescriptor, incr int64, labels []string) {
+	if e.grpc == nil {
+		return
+	}
+	if series, passed := e.grpc.Series(d, labels); passed {
+		e.grpcCounts.Add(series, incr)
+	}
 }

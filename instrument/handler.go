@@ -31,7 +31,6 @@ type Handler struct {
 	metrics  *metrics.Sink
 	events   *events
 	observer *record.Observer
-	grpc     hooks.GRPCMetrics // Nil where gRPC's own metrics are left out.
 }
 
 // DialOption is short for NewHandler(opts...).DialOption(). The option may be given to several channels.
@@ -46,51 +45,25 @@ func NewHandler(opts ...Option) *Handler {
 	tracer := cfg.tracerProvider.Tracer(ScopeName,
 		trace.WithInstrumentationVersion(Version), trace.WithSchemaURL(semconv.SchemaURL))
 
-	faults := report.New(otel.Handle)
+	faults := report.New(report.Async(otel.Handle))
 	metricSink, err := metrics.New(meter)
-	handle(err)
 	spanSink := spans.New(tracer, cfg.spanRate, func() { metricSink.Suppressed("spans") })
-	events := newEvents(cfg, meter, metricSink, spanSink, faults)
-	targets := newTargets(cfg, metricSink.TargetOverflowed, faults)
+	targets := newTargets(cfg, faults)
+	events := newEvents(cfg, meter, faults, targets, metricSink, spanSink)
+	events.report("instruments", err)
 	observer := record.New(record.Config{
 		Target: func(t resolver.Target) (string, text.Cleaner) {
-			name := targets.name(t.String())
-			metricSink.ChannelOpened(name)
-			return name, text.NewCleaner(target.Secrets(t))
+			return events.nameChannel(t.String()), text.NewCleaner(target.Secrets(t))
 		},
 		Backoff:     cfg.shortestBackoff,
 		SampleEvery: cfg.tcpEvery,
 		Events:      events,
 		Notes:       spanSink,
-		Fault:       func(err error) { faults.Report(ofHook, err) },
+		Faults:      faults,
 	})
-	handle(metricSink.Observe(observer.Counts))
+	events.report("gauges", metricSink.Observe(observer.Counts))
 	return &Handler{
-		metrics: metricSink, events: events, observer: observer, grpc: grpcMetrics(cfg, meter, targets),
-	}
-}
-
-// grpcMetrics returns what passes gRPC's own metrics on, or nil where they are left out.
-func grpcMetrics(cfg config, meter metric.Meter, t *targets) hooks.GRPCMetrics {
-	if cfg.withoutGRPC {
-		return nil
-	}
-	m, err := metrics.NewGRPC(meter, t.nameOfDialed)
-	handle(err)
-	return m
-}
-
-// The kinds of faults whose reports are limited, each for itself.
-const (
-	ofHook   report.Kind = "hook"
-	ofSink   report.Kind = "sink"
-	ofTarget report.Kind = "target"
-)
-
-// handle hands an error of redial's own to otel.Handle, if there is one.
-func handle(err error) {
-	if err != nil {
-		otel.Handle(err)
+		metrics: metricSink, events: events, observer: observer,
 	}
 }
 
@@ -100,7 +73,7 @@ func (h *Handler) DialOption() grpc.DialOption { return grpc.WithStatsHandler(h.
 
 // StatsHandler returns what [Handler.DialOption] gives to gRPC, for code that takes a stats.Handler. It must reach
 // gRPC as it is: a wrapper around it hides that it takes gRPC's metrics too, and the channel is then not observed.
-func (h *Handler) StatsHandler() stats.Handler { return hooks.NewHandler(h.observer, h.grpc) }
+func (h *Handler) StatsHandler() stats.Handler { return hooks.NewHandler(h.observer, h.events) }
 
 // ErrShutdownInSink is what [Handler.Shutdown] returns to a sink, a span processor or a meter that calls it while it
 // handles an event: it would wait for itself. Call it from another goroutine.
@@ -125,4 +98,4 @@ func (h *Handler) Channels() []snapshot.Channel { return h.observer.Snapshot() }
 
 // CountDropped counts, in redial.events.dropped, what a sink of yours lost: it keeps a queue of its own that was
 // full, or could not deliver. The name of the sink becomes an attribute, so there should be few. It never blocks.
-func (h *Handler) CountDropped(sink string, n int64) { h.metrics.Dropped(sink, n) }
+func (h *Handler) CountDropped(sink string, n int64) { h.events.Dropped(sink, n) }

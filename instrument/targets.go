@@ -3,7 +3,9 @@ package instrument
 import (
 	"fmt"
 	"sync"
+	"time"
 
+	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/internal/report"
 	"github.com/redial-dev/redial/internal/target"
 )
@@ -14,51 +16,56 @@ const otherTarget = "other"
 // targets names targets in signals, and decides which of them are shown by name. A name is given for good, since its
 // time series stay: of targets without end, so many are shown by name, and the rest as one.
 type targets struct {
-	rename     func(target string) string
-	keep       func(target string) bool
-	limit      int // Zero stands for none.
-	overflowed func()
-	faults     *report.Limiter
+	rename func(target string) string // Nil stands for redial's own.
+	keep   func(target string) bool   // Nil stands for all.
+	limit  int                        // Zero stands for none.
+	asking chan struct{}              // Full while the user's functions run as often as they may at once.
+	guard  *guard.Guard
+	faults *report.Limiter
 
 	mu    sync.Mutex
 	named map[string]struct{}
 }
 
-// newTargets returns targets without a name yet. overflowed is called for each target that is not shown by name since
-// there are too many.
-func newTargets(c config, overflowed func(), faults *report.Limiter) *targets {
+// newTargets returns targets without a name yet.
+func newTargets(c config, faults *report.Limiter) *targets {
 	return &targets{
-		rename: c.renameTarget, keep: c.keepTarget, limit: c.maxTargets, overflowed: overflowed, faults: faults,
+		rename: c.renameTarget, keep: c.keepTarget, limit: c.maxTargets, asking: make(chan struct{}, maxAsked),
+		guard: guard.New("the target filter or rename panicked (its target is shown as other)", faults), faults: faults,
 		named: map[string]struct{}{},
 	}
 }
 
-// name returns what is shown of the canonical target of a new channel.
-func (t *targets) name(canonical string) string {
-	name := t.renamed(canonical)
-	if !t.kept(name) {
-		return otherTarget
+// name returns what is shown of the canonical target of a new channel, and whether that is no name of its own since there
+// are too many.
+func (t *targets) name(canonical string) (name string, overflowed bool) {
+	name, kept := t.decide(canonical)
+	if !kept {
+		return otherTarget, false
 	}
 	if !t.claim(name) {
-		t.overflowed()
-		return otherTarget
+		return otherTarget, true
 	}
-	return name
+	return name, false
 }
 
 // nameOfDialed returns what is shown of a target as it was dialed, which is how gRPC's own metrics have it: the same as
 // of the channel that dialed it.
 func (t *targets) nameOfDialed(dialed string) string {
-	all := target.Canonical(dialed)
-	for i, canonical := range all {
-		if all[i] = t.renamed(canonical); t.has(all[i]) {
-			return all[i]
+	first, show := "", false
+	for i, canonical := range target.Canonical(dialed) {
+		name, kept := t.decide(canonical)
+		if t.has(name) {
+			return name
+		}
+		if i == 0 {
+			first, show = name, kept
 		}
 	}
-	if len(all) == 0 || !t.kept(all[0]) || !t.claim(all[0]) { // As many as channels, of which those are counted.
+	if !show || !t.claim(first) { // As many as channels, of which those are counted.
 		return otherTarget
 	}
-	return all[0]
+	return first
 }
 
 func (t *targets) has(name string) bool {
@@ -68,7 +75,7 @@ func (t *targets) has(name string) bool {
 	return ok
 }
 
-// claim reports whether the target has a name.
+// claim gives a target its name, and reports whether there is one left.
 func (t *targets) claim(name string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -82,23 +89,55 @@ func (t *targets) claim(name string) bool {
 	return true
 }
 
-// renamed returns the target's name: without what differs at each start, and without secrets. A target on which the
-// user's function panics is other.
-func (t *targets) renamed(canonical string) (name string) {
-	defer t.recovered("rename", func() { name = otherTarget })
-	return target.Clean(t.rename(canonical))
+const (
+	// decisionTime is how long a hook waits for the user's functions.
+	decisionTime = 250 * time.Millisecond
+	// maxAsked bounds the goroutines that they may block.
+	maxAsked = 8
+)
+
+var errSlow = fmt.Errorf("redial: the target filter or rename took longer than %v, so that its target is shown as other: "+
+	"it must not block (see instrument.WithTargetFilter)", decisionTime)
+
+// decision is a target's name, and whether it is shown by that.
+type decision struct {
+	name string
+	kept bool
 }
 
-// kept asks the filter. A target on which that panics is not shown by name.
-func (t *targets) kept(name string) (kept bool) {
-	defer t.recovered("filter", func() { kept = false })
-	return t.keep(name)
-}
-
-// recovered keeps a fault of a user's function from the channel.
-func (t *targets) recovered(what string, otherwise func()) {
-	if r := recover(); r != nil {
-		otherwise()
-		t.faults.Report(ofTarget, fmt.Errorf("redial: the target %s panicked: %v", what, r))
+// decide returns a target's name, and whether it is shown by that. The user's functions run in a goroutine of their own; a
+// target on which they panic or block is not shown by name.
+func (t *targets) decide(canonical string) (name string, kept bool) {
+	if t.rename == nil && t.keep == nil {
+		return target.Clean(target.Rename(canonical)), true
 	}
+	select {
+	case t.asking <- struct{}{}:
+	default:
+		t.faults.Report("target", errSlow)
+		return "", false
+	}
+	begun, decided := make(chan struct{}), make(chan decision, 1)
+	go func() {
+		defer func() { <-t.asking }()
+		close(begun)
+		decided <- guard.Value(t.guard, decision{}, func() decision { return t.ask(canonical) })
+	}()
+	<-begun
+	select {
+	case d := <-decided:
+		return d.name, d.kept
+	case <-time.After(decisionTime):
+		t.faults.Report("target", errSlow)
+		return "", false
+	}
+}
+
+func (t *targets) ask(canonical string) decision {
+	rename := t.rename
+	if rename == nil {
+		rename = target.Rename
+	}
+	name := target.Clean(rename(canonical)) // Without what differs at each start, and without secrets.
+	return decision{name, t.keep == nil || t.keep(name)}
 }

@@ -3,7 +3,7 @@ package hooks
 import (
 	"google.golang.org/grpc/balancer"
 
-	"github.com/redial-dev/redial/instrument/internal/hooks/guard"
+	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/instrument/internal/hooks/record"
 )
 

@@ -5,7 +5,7 @@ import (
 
 	"google.golang.org/grpc/balancer"
 
-	"github.com/redial-dev/redial/instrument/internal/hooks/guard"
+	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/instrument/internal/hooks/record"
 )
 

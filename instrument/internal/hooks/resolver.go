@@ -5,7 +5,7 @@ package hooks
 import (
 	"google.golang.org/grpc/resolver"
 
-	"github.com/redial-dev/redial/instrument/internal/hooks/guard"
+	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/instrument/internal/hooks/record"
 )
 
@@ -28,22 +28,21 @@ type resolverBuilder struct{ resolver.Builder }
 func (b *resolverBuilder) Build(
 	target resolver.Target, cc resolver.ClientConn, opts resolver.BuildOptions,
 ) (resolver.Resolver, error) {
-	var observed []observation
+	var records []*record.Resolver
 	channel := cc
 	for _, a := range record.AttachmentsOf(opts.MetricsRecorder) {
-		g := a.Observer().Guard()
-		r := guard.Value(g, nil, func() *record.Resolver {
+		r := guard.Value(a.Observer().Guard(), nil, func() *record.Resolver {
 			return a.Channel(opts.MetricsRecorder, target).OpenResolver(channel)
 		})
 		if r != nil {
-			observed = append(observed, observation{g, r})
-			cc = &resolverConn{cc, observation{g, r}}
+			records = append(records, r)
+			cc = &resolverConn{cc, r}
 		}
 	}
 	res, err := b.Builder.Build(target, cc, opts)
-	for _, r := range observed {
+	for _, r := range records {
 		if err != nil {
-			r.guard.Run(r.record.Close)
+			r.Guard().Run(r.Close)
 			continue
 		}
 		res = &observedResolver{res, r}
@@ -51,23 +50,17 @@ func (b *resolverBuilder) Build(
 	return res, err
 }
 
-// observation is the record of a resolver, and what the hooks of its observer run in.
-type observation struct {
-	guard  *guard.Guard
-	record *record.Resolver
-}
-
-func (o observation) answered(s resolver.State, err error) {
-	o.guard.Run(func() { o.record.Answered(s, err) })
-}
-
-func (o observation) taken() { o.guard.Run(o.record.Taken) }
-
 // resolverConn stands between a resolver and its channel.
 type resolverConn struct {
 	resolver.ClientConn
-	observation
+	record *record.Resolver
 }
+
+func (c *resolverConn) answered(s resolver.State, err error) {
+	c.record.Guard().Run(func() { c.record.Answered(s, err) })
+}
+
+func (c *resolverConn) taken() { c.record.Guard().Run(c.record.Taken) }
 
 // UpdateState implements [resolver.ClientConn].
 func (c *resolverConn) UpdateState(s resolver.State) error {
@@ -94,17 +87,17 @@ func (c *resolverConn) NewAddress(addrs []resolver.Address) {
 // observedResolver is a resolver whose questions and end are seen.
 type observedResolver struct {
 	resolver.Resolver
-	observation
+	record *record.Resolver
 }
 
 // ResolveNow implements [resolver.Resolver].
 func (r *observedResolver) ResolveNow(opts resolver.ResolveNowOptions) {
-	r.guard.Run(r.record.Asked)
+	r.record.Guard().Run(r.record.Asked)
 	r.Resolver.ResolveNow(opts)
 }
 
 // Close implements [resolver.Resolver].
 func (r *observedResolver) Close() {
 	r.Resolver.Close()
-	r.guard.Run(r.record.Close)
+	r.record.Guard().Run(r.record.Close)
 }

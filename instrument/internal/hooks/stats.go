@@ -6,15 +6,14 @@ import (
 	estats "google.golang.org/grpc/experimental/stats"
 	"google.golang.org/grpc/stats"
 
+	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
-	"github.com/redial-dev/redial/instrument/internal/hooks/guard"
 	"github.com/redial-dev/redial/instrument/internal/hooks/record"
 )
 
-// GRPCMetrics takes what gRPC measures itself.
+// GRPCMetrics takes what gRPC counts itself, under locks of gRPC: it must not block.
 type GRPCMetrics interface {
 	Count(d *estats.MetricDescriptor, incr int64, labels []string)
-	UpDown(d *estats.MetricDescriptor, incr int64, labels []string)
 }
 
 // Handler is what gRPC reports connections, RPCs and its own metrics to.
@@ -22,7 +21,7 @@ type Handler struct {
 	estats.UnimplementedMetricsRecorder
 	attachment *record.Attachment
 	observer   *record.Observer
-	grpc       GRPCMetrics // Nil where gRPC's own metrics are not passed on.
+	metrics    GRPCMetrics
 }
 
 var (
@@ -30,10 +29,10 @@ var (
 	_ estats.MetricsRecorder = (*Handler)(nil)
 )
 
-// NewHandler returns a handler of an observer. metrics may be nil. One that is given to one channel alone finds the
-// channel of an RPC that no picker has seen.
+// NewHandler returns a handler of an observer. One that is given to one channel alone finds the channel of an RPC that no
+// picker has seen.
 func NewHandler(o *record.Observer, metrics GRPCMetrics) *Handler {
-	return &Handler{attachment: o.Attach(), observer: o, grpc: metrics}
+	return &Handler{attachment: o.Attach(), observer: o, metrics: metrics}
 }
 
 // connKey is the key of a connection's transport in its context.
@@ -104,16 +103,11 @@ func (h *Handler) RecordInt64Count(metric *estats.Int64CountHandle, incr int64, 
 		if why, lost := grpcinternals.DisconnectError(d, labels); lost {
 			h.observer.Lost(why)
 		}
-		if h.grpc != nil {
-			h.grpc.Count(d, incr, labels)
-		}
+		h.metrics.Count(d, incr, labels)
 	})
 }
 
 // RecordInt64UpDownCount implements [estats.MetricsRecorder].
 func (h *Handler) RecordInt64UpDownCount(metric *estats.Int64UpDownCountHandle, incr int64, labels ...string) {
-	if h.grpc == nil {
-		return
-	}
-	h.observer.Guard().Run(func() { h.grpc.UpDown(metric.Descriptor(), incr, labels) })
+	h.observer.Guard().Run(func() { h.metrics.Count(metric.Descriptor(), incr, labels) })
 }

@@ -25,7 +25,7 @@ func (p *policyConn) hookSubConn(addrs []resolver.Address, opts balancer.NewSubC
 	s := p.policy.NewSubchannel()
 	if listener := opts.StateListener; listener != nil {
 		opts.StateListener = func(state balancer.SubConnState) {
-			p.policy.Guard().Run(func() { s.SetState(state) })
+			s.Policy().Guard().Run(func() { s.SetState(state) })
 			listener(state)
 		}
 	}

@@ -24,7 +24,7 @@ func TestGauges(t *testing.T) {
 	if err = errors.Join(err, s.Observe(func() sample.ByTarget { return now })); err != nil {
 		t.Fatal(err)
 	}
-	s.ChannelOpened("a")
+	s.ChannelOpened("a", 1)
 	expect(t, reader, map[string]float64{
 		signal.ChannelsOpened: 1, signal.Disconnected: 0, signal.ConnectAge: 0, signal.ResolveAge: 0,
 	}, signal.ResolveSuccess, signal.TLSServerNotAfter, signal.Disconnected+" "+failure.Timeout)

@@ -2,8 +2,6 @@ package metrics
 
 import (
 	"context"
-	"sync"
-	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -16,17 +14,18 @@ import (
 
 // GRPC records gRPC's own instruments of gRFC A94 under their own names and labels.
 type GRPC struct {
-	counts  map[string]metric.Int64Counter
-	upDowns map[string]metric.Int64UpDownCounter
-	target  func(string) string
-
-	attributes sync.Map // Of grpcSeries to metric.AddOption.
-	made       atomic.Int64
+	counts     map[string]metric.Int64Counter
+	upDowns    map[string]metric.Int64UpDownCounter
+	target     func(string) string
+	attributes map[GRPCSeries]metric.AddOption
 }
 
 // NewGRPC makes the instruments that gRPC registered. The label grpc.target passes through target.
 func NewGRPC(meter metric.Meter, target func(string) string) (*GRPC, error) {
-	g := &GRPC{counts: map[string]metric.Int64Counter{}, upDowns: map[string]metric.Int64UpDownCounter{}, target: target}
+	g := &GRPC{
+		counts: map[string]metric.Int64Counter{}, upDowns: map[string]metric.Int64UpDownCounter{}, target: target,
+		attributes: map[GRPCSeries]metric.AddOption{},
+	}
 	m := maker{meter: meter}
 	for _, name := range signal.GRPC {
 		d := estats.DescriptorForMetric(name)
@@ -48,65 +47,68 @@ func NewGRPC(meter metric.Meter, target func(string) string) (*GRPC, error) {
 	return g, nil
 }
 
-// Count records on one of gRPC's counters.
-func (g *GRPC) Count(d *estats.MetricDescriptor, incr int64, labels []string) {
-	if c, ok := g.counts[d.Name]; ok {
-		c.Add(context.Background(), incr, g.with(d, labels))
-	}
+// GRPCSeries is a series of one of gRPC's instruments, as gRPC names it: gRFC A94 has four labels at most.
+type GRPCSeries struct {
+	d      *estats.MetricDescriptor
+	values [4]string
 }
 
-// UpDown records on one of gRPC's up-down counters.
-func (g *GRPC) UpDown(d *estats.MetricDescriptor, incr int64, labels []string) {
-	if c, ok := g.upDowns[d.Name]; ok {
-		c.Add(context.Background(), incr, g.with(d, labels))
+// Series returns the series of a measurement, and whether it is passed on.
+func (g *GRPC) Series(d *estats.MetricDescriptor, labels []string) (of GRPCSeries, passed bool) {
+	of.d = d
+	copy(of.values[:], labels)
+	return of, g.counts[d.Name] != nil || g.upDowns[d.Name] != nil
+}
+
+// Add records on one of gRPC's counters. It must be called by one goroutine at a time.
+func (g *GRPC) Add(of GRPCSeries, incr int64) {
+	if c, ok := g.counts[of.d.Name]; ok {
+		c.Add(context.Background(), incr, g.with(of))
+	}
+	if c, ok := g.upDowns[of.d.Name]; ok {
+		c.Add(context.Background(), incr, g.with(of))
 	}
 }
 
 // maxGRPCSeries bounds the attributes that are kept.
 const maxGRPCSeries = 4096
 
-// grpcSeries is what distinguishes the series of an instrument: gRFC A94 has four labels at most.
-type grpcSeries struct {
-	name   string
-	values [4]string
-}
-
-// with returns the attributes of a series, which are made once: gRPC waits here while it loses or makes a connection.
-func (g *GRPC) with(d *estats.MetricDescriptor, labels []string) metric.AddOption {
-	of := grpcSeries{name: d.Name}
-	for i := range min(len(labels), len(of.values), len(d.Labels)+len(d.OptionalLabels)) {
-		of.values[i] = text.Name(labels[i])
-		switch g.key(d, i) {
-		case string(signal.Target):
-			of.values[i] = g.target(labels[i])
-		case string(signal.DisconnectError):
-			of.values[i] = failure.KnownDisconnectError(labels[i])
-		}
+// with returns the attributes of a series, which are made once.
+func (g *GRPC) with(of GRPCSeries) metric.AddOption {
+	if made, ok := g.attributes[of]; ok {
+		return made
 	}
-	if made, ok := g.attributes.Load(of); ok {
-		return made.(metric.AddOption)
-	}
-	made := metric.WithAttributeSet(g.set(d, of))
-	if g.made.Add(1) <= maxGRPCSeries { // Localities and backend services are not redial's to bound.
-		g.attributes.Store(of, made)
+	made := metric.WithAttributeSet(g.set(of))
+	if len(g.attributes) < maxGRPCSeries { // Localities and backend services are not redial's to bound.
+		g.attributes[of] = made
 	}
 	return made
 }
 
 // set pairs the labels' keys with their values. Optional labels that are empty are left out.
-func (g *GRPC) set(d *estats.MetricDescriptor, of grpcSeries) attribute.Set {
+func (g *GRPC) set(of GRPCSeries) attribute.Set {
 	var kvs []attribute.KeyValue
 	for i, value := range of.values {
-		if i < len(d.Labels) || i < len(d.Labels)+len(d.OptionalLabels) && value != "" {
-			kvs = append(kvs, attribute.String(g.key(d, i), value))
+		switch key, optional := labelKey(of.d, i); {
+		case key == "", optional && value == "":
+		case key == string(signal.Target):
+			kvs = append(kvs, attribute.String(key, g.target(value)))
+		case key == string(signal.DisconnectError):
+			kvs = append(kvs, attribute.String(key, failure.KnownDisconnectError(value)))
+		default:
+			kvs = append(kvs, attribute.String(key, text.Name(value)))
 		}
 	}
 	return attribute.NewSet(kvs...)
 }
 
-func (g *GRPC) key(d *estats.MetricDescriptor, i int) string {
+// labelKey returns the key of a label, or "", and whether the label is optional.
+func labelKey(d *estats.MetricDescriptor, i int) (key string, optional bool) {
 	if i < len(d.Labels) {
-		return d.Labels[i]
+		return d.Labels[i], false
 	}
-	return d.OptionalLabels[i-len(d.Labels)]
+	if i -= len(d.Labels); i < len(d.OptionalLabels) {
+		return d.OptionalLabels[i], true
+	}
+	return "", false
 }

@@ -83,17 +83,17 @@ func (s *Sink) of(sink string) metric.AddOption {
 	return made
 }
 
-// ChannelOpened counts a channel that was made.
-func (s *Sink) ChannelOpened(target string) {
+// ChannelOpened counts channels that were made.
+func (s *Sink) ChannelOpened(target string, n int64) {
 	s.gauges.see(target)
-	s.opened.Add(context.Background(), 1, metric.WithAttributes(signal.Target.String(target)))
+	s.opened.Add(context.Background(), n, metric.WithAttributes(signal.Target.String(target)))
 }
 
-// TargetOverflowed counts a channel whose target has no name of its own, since there are too many.
-func (s *Sink) TargetOverflowed() { s.overflowed.Add(context.Background(), 1) }
+// TargetOverflowed counts channels whose target has no name of its own, since there are too many.
+func (s *Sink) TargetOverflowed(n int64) { s.overflowed.Add(context.Background(), n) }
 
-// Unattributed counts a connection that belongs to no subchannel known.
-func (s *Sink) Unattributed() { s.unattributed.Add(context.Background(), 1) }
+// Unattributed counts connections that belong to no subchannel known.
+func (s *Sink) Unattributed(n int64) { s.unattributed.Add(context.Background(), n) }
 
 // Handle records what an event measures. The context carries the span for exemplars. It must be called by one goroutine
 // at a time.

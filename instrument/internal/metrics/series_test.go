@@ -99,7 +99,7 @@ func TestSeriesOfATarget(t *testing.T) {
 	if err = errors.Join(err, s.Observe(everyCount)); err != nil {
 		t.Fatal(err)
 	}
-	s.ChannelOpened(head.Target)
+	s.ChannelOpened(head.Target, 1)
 	for _, e := range everything() {
 		s.Handle(context.Background(), e)
 	}

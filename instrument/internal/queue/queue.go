@@ -4,12 +4,12 @@ package queue
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
+	"github.com/redial-dev/redial/internal/report"
 )
 
 // Queue is a bounded queue of events. Events are handled one at a time, in the order in which they were added.
@@ -19,7 +19,7 @@ import (
 type Queue struct {
 	handle  func(event.Event)
 	dropped func()
-	fault   func(error)
+	guard   *guard.Guard
 
 	room    atomic.Int64 // How many more events there may be.
 	last    atomic.Pointer[node]
@@ -28,17 +28,18 @@ type Queue struct {
 	first   *node         // Handled already; what follows is not. It belongs to the goroutine that runs.
 }
 
-// node is an event, or the mark of a caller of Wait, which waits for the events before it.
+// node is an event, a task, or the mark of a caller of Wait, which waits for what was before it.
 type node struct {
 	event event.Event
+	task  func()
 	mark  chan struct{}
 	next  atomic.Pointer[node]
 }
 
-// New returns an empty queue with room for size events. An event that finds the queue full is dropped. A panic of
-// handle is reported to fault, and the next event is handled.
-func New(size int64, handle func(event.Event), dropped func(), fault func(error)) *Queue {
-	q := &Queue{handle: handle, dropped: dropped, fault: fault, first: &node{}}
+// New returns an empty queue with room for size events. An event that finds the queue full is dropped. A panic of handle is
+// reported, and the next event is handled.
+func New(size int64, handle func(event.Event), dropped func(), faults *report.Limiter) *Queue {
+	q := &Queue{handle: handle, dropped: dropped, guard: guard.New("a sink panicked", faults), first: &node{}}
 	q.room.Store(size)
 	q.last.Store(q.first)
 	return q
@@ -57,6 +58,23 @@ func (q *Queue) Add(e event.Event) bool {
 	q.push(&node{event: e})
 	return true
 }
+
+// TryDo reports whether there was room for the task, which is then done in the goroutine of the sinks. It never blocks.
+func (q *Queue) TryDo(task func()) bool {
+	if q.room.Add(-1) < 0 {
+		q.room.Add(1)
+		return false
+	}
+	q.push(&node{task: func() {
+		q.room.Add(1)
+		task()
+	}})
+	return true
+}
+
+// Do does a task in the goroutine of the sinks, after the events that were added before. It takes no room: the caller bounds
+// the tasks. It never blocks.
+func (q *Queue) Do(task func()) { q.push(&node{task: task}) }
 
 func (q *Queue) push(n *node) {
 	q.last.Swap(n).next.Store(n)
@@ -89,19 +107,14 @@ func (q *Queue) take(n *node) {
 		close(n.mark)
 		return
 	}
-	e := n.event
-	n.event = nil
+	e, task := n.event, n.task
+	n.event, n.task = nil, nil
+	if task != nil {
+		q.guard.Run(task)
+		return
+	}
 	q.room.Add(1)
-	q.safely(e)
-}
-
-func (q *Queue) safely(e event.Event) {
-	defer func() {
-		if r := recover(); r != nil {
-			q.fault(fmt.Errorf("redial: a sink panicked on the event %q: %v\n%s", e, r, debug.Stack()))
-		}
-	}()
-	q.handle(e)
+	q.guard.Run(func() { q.handle(e) })
 }
 
 // Handling reports whether the caller runs in the goroutine that handles events: it must not wait for them.

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/internal/report"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,7 +34,7 @@ func wait(t *testing.T, q *Queue) {
 // Events are handled in order, and all that were added before Wait are handled when it returns.
 func TestOrder(t *testing.T) {
 	var handled []int
-	q := New(1000, func(e event.Event) { handled = append(handled, number(e)) }, func() { t.Error("dropped") }, func(err error) { t.Error(err) })
+	q := New(1000, func(e event.Event) { handled = append(handled, number(e)) }, func() { t.Error("dropped") }, report.New(func(err error) { t.Error(err) }))
 	wait(t, q)
 	for n := range 500 {
 		q.Add(numbered(n))
@@ -58,7 +59,7 @@ func blockedQueue(t *testing.T, size int64) (q *Queue, dropped, handled *atomic.
 			close(entered)
 			<-blocked
 		}
-	}, func() { dropped.Add(1) }, func(err error) { t.Error(err) })
+	}, func() { dropped.Add(1) }, report.New(func(err error) { t.Error(err) }))
 	q.Add(numbered(0))
 	<-entered
 	return q, dropped, handled, func() { close(blocked) }
@@ -87,21 +88,21 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// A panic is reported, with the event, and the next event is handled.
+// A panic is reported, and the next event is handled.
 func TestPanic(t *testing.T) {
-	var faults []error
+	var have []error
 	handled := 0
 	q := New(10, func(e event.Event) {
 		if number(e) == 0 {
 			panic("a sink's fault")
 		}
 		handled++
-	}, func() { t.Error("dropped") }, func(err error) { faults = append(faults, err) })
+	}, func() { t.Error("dropped") }, report.New(func(err error) { have = append(have, err) }))
 	q.Add(numbered(0))
 	q.Add(numbered(1))
 	wait(t, q)
-	if len(faults) != 1 || !strings.Contains(faults[0].Error(), "a sink's fault") || handled != 1 {
-		t.Errorf("faults %v, %d handled", faults, handled)
+	if len(have) != 1 || !strings.Contains(have[0].Error(), "a sink's fault") || handled != 1 {
+		t.Errorf("faults %v, %d handled", have, handled)
 	}
 }
 
@@ -115,7 +116,7 @@ func TestManyAtOnce(t *testing.T) {
 			t.Errorf("producer %d: event %d came where %d is next", producer, n, next[producer])
 		}
 		next[producer]++
-	}, func() { t.Error("dropped") }, func(err error) { t.Error(err) })
+	}, func() { t.Error("dropped") }, report.New(func(err error) { t.Error(err) }))
 	var adding sync.WaitGroup
 	for producer := range producers {
 		adding.Go(func() {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/resolver"
 
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
@@ -16,19 +17,34 @@ import (
 type Channel struct {
 	observer *Observer
 	key      any
+	opening  sync.Once
 	// unreadySince is since when the channel is awake and not READY, in Unix nanoseconds, or zero.
 	unreadySince atomic.Int64
 	// nearLimit counts the transports on which the next RPC may have to wait for a stream.
 	nearLimit atomic.Int32
 
-	mu       sync.Mutex // Guards what follows, and with it the order of times.
-	machine  *lifecycle.Channel
-	channelz grpcinternals.Channelz
-	// deferred are the inputs that wait for the channel's id, which gRPC gives to balancers alone.
-	deferred  []func()
-	policies  []*Policy // Oldest first.
+	// What follows is guarded by mu, and with it the order of times. There are many channels: the fields are in the order in
+	// which they take the least memory.
+
 	resolvers int32
-	shutdown  bool
+	mu        sync.Mutex
+	machine   *lifecycle.Channel // Nil until the channel is open.
+	channelz  grpcinternals.Channelz
+	// deferred are the inputs that wait for the channel's id, which gRPC gives to balancers alone.
+	deferred []func()
+	policies []*Policy // Oldest first.
+	shutdown bool
+}
+
+// open makes the channel's machine. No lock is held meanwhile: the target is named by a filter that is not redial's own.
+func (c *Channel) open(target resolver.Target) {
+	c.opening.Do(func() {
+		name, texts := c.observer.cfg.Target(target)
+		machine := lifecycle.NewChannel(&c.observer.machines, name, texts)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.machine = machine
+	})
 }
 
 // withLock runs an input on the channel's machine. What it reports of the channel's own state comes first: it is older.
@@ -36,6 +52,9 @@ func (c *Channel) withLock(input func(at time.Time)) {
 	c.observer.guard.Run(func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		if c.machine == nil {
+			return
+		}
 		at := time.Now()
 		c.poll(at)
 		input(at)
@@ -108,12 +127,15 @@ func (c *Channel) runDeferred() {
 func (c *Channel) finished() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.shutdown && c.resolvers == 0 && c.machine.Done()
+	return c.machine != nil && c.shutdown && c.resolvers == 0 && c.machine.Done()
 }
 
 func (c *Channel) interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.machine == nil {
+		return
+	}
 	c.runDeferred()
 	c.machine.Interrupt(time.Now())
 }

@@ -16,11 +16,12 @@ import (
 	"google.golang.org/grpc/resolver"
 
 	"github.com/redial-dev/redial/instrument/event"
-	"github.com/redial-dev/redial/instrument/internal/hooks/guard"
+	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/instrument/internal/hooks/table"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 	"github.com/redial-dev/redial/instrument/internal/sample"
 	"github.com/redial-dev/redial/instrument/snapshot"
+	"github.com/redial-dev/redial/internal/report"
 	"github.com/redial-dev/redial/internal/text"
 )
 
@@ -54,8 +55,8 @@ type Config struct {
 	SampleEvery time.Duration
 	Events      Events
 	Notes       Notes
-	// Fault takes redial's own errors.
-	Fault func(error)
+	// Faults takes redial's own errors. Its handler must not block.
+	Faults *report.Limiter
 }
 
 // Observer observes all the channels that were given one handler.
@@ -92,14 +93,16 @@ const firstSweep = 64
 // ids are unique in the process, so that events of several handlers can be distinguished.
 var ids atomic.Uint64
 
+// hookPanicked begins the report of a panic in a hook.
+const hookPanicked = "internal fault, the observed client is not affected, please report it"
+
 // New returns an observer of no channel yet.
 func New(cfg Config) *Observer {
 	o := &Observer{
-		cfg: cfg, guard: guard.New(cfg.Fault), channels: map[any]*Channel{}, sweepAt: firstSweep,
+		cfg: cfg, guard: guard.New(hookPanicked, cfg.Faults), channels: map[any]*Channel{}, sweepAt: firstSweep,
 		machines: lifecycle.Config{
 			NextID: func() event.ID { return event.ID(ids.Add(1)) }, Emit: cfg.Events.Emit, Backoff: cfg.Backoff,
-			// Under the channel's lock, which the handler of errors may want.
-			Fault: func(err error) { go cfg.Fault(err) },
+			Fault: func(err error) { cfg.Faults.Report("lifecycle", err) },
 		},
 	}
 	o.delayed = table.NewDelayed(lifecycle.Grace, o.guard.Run)
@@ -112,18 +115,23 @@ func (o *Observer) Guard() *guard.Guard { return o.guard }
 
 // channel returns the record of the channel with this recorder and target.
 func (o *Observer) channel(recorder estats.MetricsRecorder, target resolver.Target) *Channel {
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	var key any = recorder
 	if !reflect.TypeOf(recorder).Comparable() {
 		key = target.String()
 	}
+	c := o.withKey(key)
+	c.open(target)
+	return c
+}
+
+func (o *Observer) withKey(key any) *Channel {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if c, ok := o.channels[key]; ok {
 		return c
 	}
 	o.sweep()
-	name, texts := o.cfg.Target(target)
-	c := &Channel{observer: o, key: key, machine: lifecycle.NewChannel(&o.machines, name, texts)}
+	c := &Channel{observer: o, key: key}
 	o.channels[key] = c
 	return c
 }
@@ -193,7 +201,7 @@ func (o *Observer) Close() {
 	if !o.guard.Close() {
 		return
 	}
-	last := guard.New(o.cfg.Fault)
+	last := guard.New(hookPanicked, o.cfg.Faults)
 	for _, c := range o.all() {
 		last.Run(c.interrupt)
 	}

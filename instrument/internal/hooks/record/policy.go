@@ -9,8 +9,8 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/resolver"
 
+	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
-	"github.com/redial-dev/redial/instrument/internal/hooks/guard"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 )
 

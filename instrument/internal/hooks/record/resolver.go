@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc/resolver"
 
+	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 )
@@ -32,6 +33,9 @@ func (c *Channel) OpenResolver(conn resolver.ClientConn) *Resolver {
 	}
 	return r
 }
+
+// Guard returns what every hook runs in.
+func (r *Resolver) Guard() *guard.Guard { return r.channel.observer.guard }
 
 // Asked records that gRPC asks the resolver to resolve again.
 func (r *Resolver) Asked() {
