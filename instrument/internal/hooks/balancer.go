@@ -1,5 +1,7 @@
 package hooks
 
+//lint:file-ignore SA1019 A wrapper has every method of what it wraps, those too that gRPC deprecated and still calls.
+
 import (
 	"google.golang.org/grpc/balancer"
 
@@ -22,6 +24,16 @@ func (b *observedBalancer) UpdateClientConnState(s balancer.ClientConnState) err
 func (b *observedBalancer) ResolverError(err error) {
 	b.policy.Guard().Run(func() { b.policy.ResolverFailed(err) })
 	b.Balancer.ResolverError(err)
+}
+
+// UpdateSubConnState implements [balancer.Balancer]. gRPC calls it for policies that gave their SubConns no listener.
+func (b *observedBalancer) UpdateSubConnState(sc balancer.SubConn, state balancer.SubConnState) {
+	b.policy.Guard().Run(func() {
+		if s := b.policy.Observer().Subchannel(sc); s != nil {
+			s.SetState(state)
+		}
+	})
+	b.Balancer.UpdateSubConnState(sc, state)
 }
 
 // Close implements [balancer.Balancer].

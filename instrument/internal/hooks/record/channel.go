@@ -28,12 +28,13 @@ type Channel struct {
 
 	resolvers int32
 	mu        sync.Mutex
+	opened    bool // It has or had a resolver or policy.
+	shutdown  bool
 	machine   *lifecycle.Channel // Nil until the channel is open.
 	channelz  grpcinternals.Channelz
 	// deferred are the inputs that wait for the channel's id, which gRPC gives to balancers alone.
 	deferred []func()
 	policies []*Policy // Oldest first.
-	shutdown bool
 }
 
 // open makes the channel's machine. No lock is held meanwhile: the target is named by a filter that is not redial's own.
@@ -124,10 +125,16 @@ func (c *Channel) runDeferred() {
 	c.deferred = nil
 }
 
+// finished reports whether nothing more will happen to the channel. Where its state is not known that is so when it has no
+// resolver and no policy: it is closed, or idle and its record begins anew when it wakes.
 func (c *Channel) finished() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.machine != nil && c.shutdown && c.resolvers == 0 && c.machine.Done()
+	if c.machine == nil || !c.opened || c.resolvers > 0 || !c.machine.Done() {
+		return false
+	}
+	_, known := c.channelz.State()
+	return c.shutdown || !known && len(c.policies) == 0
 }
 
 func (c *Channel) interrupt() {
@@ -143,9 +150,11 @@ func (c *Channel) interrupt() {
 // closePolicy ends a policy for the reason that the channel's state gives.
 func (c *Channel) closePolicy(at time.Time, p *lifecycle.Policy) {
 	switch state, known := c.channelz.State(); {
-	case known && state == connectivity.Shutdown:
+	case !known:
+		p.Close(at, event.CauseUnknown)
+	case state == connectivity.Shutdown:
 		p.Close(at, event.CauseChannelClosed)
-	case known && state == connectivity.Idle:
+	case state == connectivity.Idle:
 		p.Close(at, event.CauseIdleTimeout)
 	default:
 		p.CloseRemoved(at)

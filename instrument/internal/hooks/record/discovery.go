@@ -1,6 +1,7 @@
 package record
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"sync"
@@ -17,32 +18,75 @@ var discovery = estats.RegisterInt64Count(estats.MetricDescriptor{
 	Labels:      []string{"token"},
 })
 
-var (
-	discoveries sync.Map // token -> *[]*Attachment: those that go on.
-	tokens      atomic.Uint64
-)
+// discoveries are those that go on, by their token. A token is used again when its discovery is over: handlers that are not
+// redial's see no more of them than there are discoveries at once.
+var discoveries struct {
+	mu   sync.Mutex
+	free []string
+	made int
+	by   map[string]*[]*Attachment
+}
+
+// beginDiscovery returns the token of a discovery whose findings go to found.
+func beginDiscovery(found *[]*Attachment) (token string) {
+	d := &discoveries
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if last := len(d.free) - 1; last >= 0 {
+		token, d.free = d.free[last], d.free[:last]
+	} else {
+		token = strconv.Itoa(d.made)
+		d.made++
+	}
+	if d.by == nil {
+		d.by = map[string]*[]*Attachment{}
+	}
+	d.by[token] = found
+	return token
+}
+
+func endDiscovery(token string) {
+	d := &discoveries
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.by, token)
+	d.free = append(d.free, token)
+}
 
 // AttachmentsOf returns the attachments to the channel with this recorder, one of each observer, in the order of its
-// options.
-func AttachmentsOf(recorder estats.MetricsRecorder) []*Attachment {
-	if recorder == nil {
+// options. Where no observer was ever made it asks no handler.
+func AttachmentsOf(recorder estats.MetricsRecorder) (found []*Attachment) {
+	if recorder == nil || !observed.Load() {
 		return nil
 	}
-	var found []*Attachment
-	token := strconv.FormatUint(tokens.Add(1), 10)
-	discoveries.Store(token, &found)
-	defer discoveries.Delete(token)
-	discovery.Record(recorder, 1, token)
+	token := beginDiscovery(&found)
+	defer endDiscovery(token)
+	defer func() {
+		if r := recover(); r != nil { // In a handler that is not redial's.
+			for _, a := range found {
+				a.observer.cfg.Faults.Report("discovery", fmt.Errorf(
+					"redial: a stats handler of the channel panicked on a metric that it does not know: %v", r))
+			}
+		}
+	}()
+	discovery.Record(recorder, 0, token)
 	return found
 }
+
+// observed reports whether an observer was made in the process.
+var observed atomic.Bool
 
 // Discovered reports whether the metric is the one of a discovery. If so, the attachment is among those that are found.
 func (a *Attachment) Discovered(metric *estats.Int64CountHandle, labels []string) bool {
 	if metric != discovery {
 		return false
 	}
-	if call, ok := discoveries.Load(labels[0]); ok && !a.observer.guard.Closed() {
-		found := call.(*[]*Attachment)
+	if a.observer.guard.Closed() || len(labels) == 0 {
+		return true
+	}
+	discoveries.mu.Lock()
+	defer discoveries.mu.Unlock()
+	if found := discoveries.by[labels[0]]; found != nil {
 		if !slices.ContainsFunc(*found, func(other *Attachment) bool { return other.observer == a.observer }) {
 			*found = append(*found, a)
 		}

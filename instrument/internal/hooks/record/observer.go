@@ -98,6 +98,7 @@ const hookPanicked = "internal fault, the observed client is not affected, pleas
 
 // New returns an observer of no channel yet.
 func New(cfg Config) *Observer {
+	observed.Store(true)
 	o := &Observer{
 		cfg: cfg, guard: guard.New(hookPanicked, cfg.Faults), channels: map[any]*Channel{}, sweepAt: firstSweep,
 		machines: lifecycle.Config{

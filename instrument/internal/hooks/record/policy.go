@@ -41,6 +41,7 @@ func (c *Channel) OpenPolicy(kind Kind, channelzParent any) *Policy {
 	c.withLock(func(time.Time) { c.runDeferred() }) // The id stays unknown where gRPC does not give it.
 	p := &Policy{channel: c}
 	c.withLock(func(time.Time) {
+		c.opened = true
 		p.machine = kind(c.machine)
 		c.policies = append(c.policies, p)
 	})

@@ -26,6 +26,7 @@ func (c *Channel) OpenResolver(conn resolver.ClientConn) *Resolver {
 	c.withLock(func(at time.Time) {
 		r.machine = c.machine.OpenResolver()
 		r.machine.Asked(at)
+		c.opened = true
 		c.resolvers++
 	})
 	if r.machine == nil {
