@@ -15,6 +15,7 @@ for name in "$@"; do
     prometheus) # Without service discovery, which is most of its dependencies.
       go -C tools build -tags remove_all_sd -ldflags=-s -o ../bin/ github.com/prometheus/prometheus/cmd/prometheus github.com/prometheus/prometheus/cmd/promtool
       ;;
+    fill) go -C tools build -tags remove_all_sd -ldflags=-s -o ../bin/fill ./fill ;;
     jaeger) go -C tools/jaeger build -ldflags=-s -o ../../bin/jaeger github.com/jaegertracing/jaeger/cmd/jaeger ;;
     docker-compose) go -C tools/compose build -ldflags=-s -o ../../bin/docker-compose github.com/docker/compose/v5/cmd ;;
     *)

@@ -3,7 +3,7 @@
 # runs the tests that query the servers.
 set -euo pipefail
 cd "$(dirname "$0")"
-./programs.sh collector prometheus
+./programs.sh collector prometheus fill
 bin/promtool check rules ../dashboards/rules/*.yaml
 bin/promtool test rules ../dashboards/rules/tests/*.yaml
-go test "$@" ./stack
+go test "$@" ./stack ./dashboards

@@ -1,0 +1,221 @@
+package dashboards_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"math/big"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/resolver"
+
+	"github.com/redial-dev/redial/e2e/internal/loopback"
+	"github.com/redial-dev/redial/instrument"
+)
+
+const patience = 2 * time.Minute
+
+// play is a client with channels to servers that are stopped, and worse.
+type play struct {
+	t       *testing.T
+	options []grpc.DialOption // By which each agent observes.
+}
+
+// channel is a channel, and its target as the metrics name it.
+type channel struct {
+	*grpc.ClientConn
+	t *testing.T
+}
+
+// What is played on the target cart, which the test compares with what the dashboards show.
+const (
+	goaways = 3
+	killed  = 12
+	refused = 5
+)
+
+func (p *play) dial(target string, opts ...grpc.DialOption) *channel {
+	p.t.Helper()
+	cc, err := grpc.NewClient(target, append(append([]grpc.DialOption{}, p.options...), opts...)...)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() {
+		if err := cc.Close(); err != nil {
+			p.t.Error(err)
+		}
+	})
+	return &channel{cc, p.t}
+}
+
+// plain is a channel that is READY to a server without TLS.
+func (p *play) plain(address string, opts ...grpc.DialOption) *channel {
+	p.t.Helper()
+	c := p.dial(address, append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+	c.call()
+	return c
+}
+
+// call calls and waits for the answer.
+func (c *channel) call() {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if _, err := healthpb.NewHealthClient(c).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *channel) await(state connectivity.State) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for have := c.GetState(); have != state; have = c.GetState() {
+		c.Connect()
+		if !c.WaitForStateChange(ctx, have) {
+			c.t.Fatalf("the channel stays %v", have)
+		}
+	}
+}
+
+// watch opens a stream that stays open.
+func (c *channel) watch() {
+	c.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	c.t.Cleanup(cancel)
+	stream, err := healthpb.NewHealthClient(c).Watch(ctx, &healthpb.HealthCheckRequest{})
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// certified is a channel to a server whose certificate is valid until then, for RPCs that may fail.
+func (p *play) certified(until time.Time) *channel {
+	p.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: until, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(parsed)
+	server := loopback.Serve(p.t, "127.0.0.1:0", grpc.Creds(credentials.NewServerTLSFromCert(
+		&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key})))
+	p.t.Cleanup(server.Halt)
+	return p.dial(server.Address, grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(pool, "localhost")))
+}
+
+// streamLimit lets RPCs wait for a stream. The first agent alone observes it: of several at a channel, one records
+// this wait.
+func (p *play) streamLimit() {
+	p = &play{p.t, p.options[:1]}
+	server := loopback.Serve(p.t, "127.0.0.1:0", grpc.MaxConcurrentStreams(1))
+	p.t.Cleanup(server.Halt)
+	c := p.plain(server.Address)
+	c.watch()
+	ctx, cancel := context.WithCancel(context.Background())
+	p.t.Cleanup(cancel)
+	for range 2 {
+		go func() {
+			_, _ = healthpb.NewHealthClient(c).Check(ctx, &healthpb.HealthCheckRequest{}) // It waits until the end.
+		}()
+	}
+}
+
+// tooManyPings lets a server complain of keepalive pings: the third within its time.
+func (p *play) tooManyPings() {
+	server := loopback.Serve(p.t, "127.0.0.1:0", grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Hour}))
+	p.t.Cleanup(server.Halt)
+	p.plain(server.Address, grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, PermitWithoutStream: true}))
+}
+
+// names is a resolver that fails, and another that does not answer.
+func (p *play) names() {
+	for _, builder := range []nameServer{{"failing", errors.New("no such host")}, {"silent", nil}} {
+		c := p.dial(builder.scheme+":///stock", grpc.WithResolvers(instrument.WrapResolver(builder)),
+			grpc.WithTransportCredentials(insecure.NewCredentials()))
+		c.Connect()
+	}
+}
+
+// nameServer answers each question by an error, or not at all.
+type nameServer struct {
+	scheme string
+	err    error
+}
+
+func (n nameServer) Scheme() string { return n.scheme }
+
+func (n nameServer) Build(_ resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
+	a := answers{n.err, cc, make(chan struct{})}
+	if n.err != nil {
+		go a.run()
+	}
+	return a, nil
+}
+
+// answers reports an error every second, as a resolver that tries again.
+type answers struct {
+	err  error
+	cc   resolver.ClientConn
+	stop chan struct{}
+}
+
+func (a answers) run() {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		a.cc.ReportError(a.err)
+		select {
+		case <-tick.C:
+		case <-a.stop:
+			return
+		}
+	}
+}
+
+func (answers) ResolveNow(resolver.ResolveNowOptions) {}
+
+func (a answers) Close() { close(a.stop) }
+
+// goAways lets a server say GOAWAY and come back, again and again, and returns the target.
+func (p *play) goAways() string {
+	server := loopback.Serve(p.t, "127.0.0.1:0")
+	c := p.plain(server.Address)
+	for range goaways {
+		server.GracefulStop()
+		c.await(connectivity.Idle)
+		server.Halt()
+		server = loopback.Serve(p.t, server.Address)
+		c.await(connectivity.Ready)
+	}
+	p.t.Cleanup(server.Halt)
+	return c.CanonicalTarget()
+}
