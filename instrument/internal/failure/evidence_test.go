@@ -8,33 +8,81 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/failure"
 )
 
-func TestCause(t *testing.T) {
-	const eof = "error reading from server: EOF"
+// unknown is gRPC's disconnect error where it has none.
+const unknown = failure.UnknownDisconnectError
+
+func socket(state string, idle time.Duration) *event.TCP { return &event.TCP{State: state, Idle: idle} }
+
+func TestCauseOfLoss(t *testing.T) {
 	for name, c := range map[string]struct {
-		evidence failure.Evidence
-		want     event.Cause
+		loss failure.Loss
+		want event.Cause
 	}{
-		"nothing":             {failure.Evidence{}, event.CauseUnknown},
-		"GOAWAY":              {failure.Evidence{DisconnectError: "GOAWAY NO_ERROR"}, event.CauseGoAway},
-		"too many pings":      {failure.Evidence{DisconnectError: "GOAWAY ENHANCE_YOUR_CALM"}, event.CauseTooManyPings},
-		"reset":               {failure.Evidence{DisconnectError: "connection reset"}, event.CauseConnectionReset},
-		"the kernel gave up":  {failure.Evidence{DisconnectError: "connection timed out"}, event.CauseTimedOut},
-		"FIN":                 {failure.Evidence{TCP: &event.TCP{State: "CLOSE_WAIT"}}, event.CausePeerClosed},
-		"EOF without TCP":     {failure.Evidence{RPCError: eof}, event.CausePeerClosed},
-		"EOF, TCP unanswered": {failure.Evidence{RPCError: eof, TCPInfoAvailable: true}, event.CauseUnknown},
-		"silence": {
-			failure.Evidence{DisconnectError: "unknown", TCP: &event.TCP{State: "ESTABLISHED", Idle: 11 * time.Second}},
-			event.CauseKeepaliveTimeout,
+		"nothing":            {failure.Loss{}, event.CauseUnknown},
+		"GOAWAY":             {failure.Loss{DisconnectError: "GOAWAY NO_ERROR"}, event.CauseGoAway},
+		"too many pings":     {failure.Loss{DisconnectError: "GOAWAY ENHANCE_YOUR_CALM"}, event.CauseTooManyPings},
+		"reset":              {failure.Loss{DisconnectError: "connection reset"}, event.CauseConnectionReset},
+		"keepalive":          {failure.Loss{DisconnectError: unknown, ByKeepalive: true}, event.CauseKeepaliveTimeout},
+		"FIN":                {failure.Loss{DisconnectError: unknown, LastRead: failure.ReadEOF}, event.CausePeerClosed},
+		"RST behind the EOF": {failure.Loss{DisconnectError: unknown, LastRead: failure.ReadReset}, event.CauseConnectionReset},
+		"rejected":           {failure.Loss{DisconnectError: unknown, LastRead: failure.ReadRejected}, event.CauseProtocolError},
+		"FIN, then RST": {
+			failure.Loss{DisconnectError: unknown, LastRead: failure.ReadEOF, TCP: socket("CLOSE", 0)}, event.CausePeerClosed,
 		},
-		"protocol error": {
-			failure.Evidence{RPCError: "error reading from server: connection error: PROTOCOL_ERROR"}, event.CauseProtocolError,
+		"rejected, then FIN": {
+			failure.Loss{DisconnectError: unknown, LastRead: failure.ReadRejected, TCP: socket("CLOSE_WAIT", 0)},
+			event.CauseProtocolError,
+		},
+		"FIN, and nothing else known": {
+			failure.Loss{DisconnectError: unknown, TCP: socket("CLOSE_WAIT", 0)}, event.CausePeerClosed,
+		},
+		"CLOSE, and nothing else known": {
+			failure.Loss{DisconnectError: unknown, TCP: socket("CLOSE", 0)}, event.CauseUnknown,
+		},
+		"silence": {
+			failure.Loss{DisconnectError: unknown, TCP: socket("ESTABLISHED", 11*time.Second)}, event.CauseKeepaliveTimeout,
+		},
+		"the kernel gave up": {
+			failure.Loss{DisconnectError: "connection timed out", TCP: socket("CLOSE", 0)}, event.CauseTimedOut,
+		},
+		"no route any more": {
+			failure.Loss{DisconnectError: "socket error", TCP: socket("CLOSE", 0)}, event.CauseTimedOut,
+		},
+		"a read deadline of the dialer's": {
+			failure.Loss{DisconnectError: "connection timed out", TCP: socket("ESTABLISHED", 11*time.Second)},
+			event.CauseUnknown,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if have := c.evidence.Cause(); have != c.want {
+			if have := (failure.Evidence{Loss: c.loss, TCPInfoAvailable: true}).Cause(); have != c.want {
 				t.Errorf("the cause is %s, want %s", have, c.want)
 			}
 		})
+	}
+}
+
+func TestCauseFromRPCErrors(t *testing.T) {
+	const fromServer = "error reading from server: "
+	for rpcError, want := range map[string]event.Cause{
+		fromServer + "EOF": event.CauseUnknown, // The kernel was not asked in time.
+		fromServer + "read tcp 1->2: read: connection reset by peer": event.CauseConnectionReset,
+		fromServer + "connection error: PROTOCOL_ERROR":              event.CauseProtocolError,
+		fromServer + "http2: frame too large, note that the frame header looked like an HTTP/1.1 header": event.
+			CauseProtocolError,
+		fromServer + "local error: tls: bad record MAC":                         event.CauseProtocolError,
+		fromServer + "read tcp 1->2: i/o timeout":                               event.CauseUnknown,
+		fromServer + "read tcp 1->2: use of closed network connection":          event.CauseUnknown,
+		"keepalive ping failed to receive ACK within timeout":                   event.CauseKeepaliveTimeout,
+		"closing connection since the server is not reading: deadline exceeded": event.CauseUnknown,
+	} {
+		evidence := failure.Evidence{RPCError: rpcError, TCPInfoAvailable: true}
+		if have := evidence.Cause(); have != want {
+			t.Errorf("%q: the cause is %s, want %s", rpcError, have, want)
+		}
+	}
+	withoutTCPInfo := failure.Evidence{RPCError: fromServer + "EOF"}
+	if have := withoutTCPInfo.Cause(); have != event.CausePeerClosed {
+		t.Errorf("EOF where the kernel cannot be asked: the cause is %s", have)
 	}
 }
 

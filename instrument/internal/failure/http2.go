@@ -8,6 +8,9 @@ import (
 const (
 	// GoAway begins gRPC's disconnect error of a GOAWAY; the frame's HTTP/2 error code follows.
 	GoAway = "GOAWAY "
+	// UnknownDisconnectError is gRPC's disconnect error where it has none: the peer closed, or keepalive failed, or what
+	// the peer sent was not accepted.
+	UnknownDisconnectError = "unknown"
 	// SubchannelShutdown is gRPC's disconnect error of a transport that its own channel closed.
 	SubchannelShutdown = "subchannel shutdown"
 )

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/internal/text"
 )
 
@@ -153,7 +154,10 @@ func (d *driver) ofChannel(what, which byte, err error) {
 		d.ch.SetState(d.now, choose(states, which))
 	case 1:
 		if t := choose(d.transports, which); t != nil {
-			t.Disconnected(d.now, choose(words, which), choose(sockets, which/4))
+			t.Disconnected(d.now, failure.Loss{
+				DisconnectError: choose(words, which), TCP: choose(sockets, which/4),
+				ByKeepalive: which%16 == 0, LastRead: failure.LastRead(which / 16 % 4),
+			})
 		}
 	case 2:
 		d.resolver.Asked(d.now)

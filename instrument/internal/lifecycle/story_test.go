@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/sample"
 	"github.com/redial-dev/redial/internal/text"
 )
@@ -57,6 +58,7 @@ type machine struct {
 	transports  map[string]*Transport
 	waits       map[string]*Wait
 	tcp         map[string]*event.TCP // What the kernel says of a transport's socket.
+	lastRead    map[string]failure.LastRead
 	inFlight    map[string]*rpcs
 	events      []event.Event
 	faults      []error
@@ -71,7 +73,7 @@ func (r *rpcs) InFlight() int64 { return r.n }
 func newMachine() *machine {
 	m := &machine{
 		policies: map[string]*Policy{}, subchannels: map[string]*Subchannel{}, transports: map[string]*Transport{},
-		waits: map[string]*Wait{}, tcp: map[string]*event.TCP{}, inFlight: map[string]*rpcs{},
+		waits: map[string]*Wait{}, tcp: map[string]*event.TCP{}, lastRead: map[string]failure.LastRead{}, inFlight: map[string]*rpcs{},
 	}
 	var ids event.ID
 	m.ch = NewChannel(&Config{
@@ -141,7 +143,7 @@ func (m *machine) line(line string) error {
 //	pick_first P | policy P | says P STATE | close P CAUSE | remove P
 //	add P S ADDRESS | address S ADDRESS | state S STATE [ERROR]
 //	dial S | tried S ADDRESS | dialed S [ERROR] | shake S | shaken S [ERROR] | secured S CERTIFICATE_EXPIRES
-//	up S T | kernel T STATE IDLE | lost T WORD | gone T | check T
+//	up S T | kernel T STATE IDLE | read T eof|reset|rejected | lost T WORD | gone T | check T
 //	rpcs T N | killed T ERROR
 //	wait P W | pending W | queued P W | picked W | dropped W | delayed W | waited W OUTCOME [ERROR] | refuse P ERROR
 //	count | interrupt
@@ -228,6 +230,10 @@ func (m *machine) subchannelInput(at time.Time, what string, args []string, rest
 	return true
 }
 
+var lastReads = map[string]failure.LastRead{
+	"eof": failure.ReadEOF, "reset": failure.ReadReset, "rejected": failure.ReadRejected,
+}
+
 func (m *machine) transportInput(at time.Time, what string, args []string, rest func(int) error) bool {
 	t := m.transports[args[0]]
 	switch what {
@@ -235,8 +241,12 @@ func (m *machine) transportInput(at time.Time, what string, args []string, rest 
 		idle, err := time.ParseDuration(args[2])
 		m.tcp[args[0]] = &event.TCP{State: args[1], Idle: idle}
 		return err == nil
+	case "read":
+		m.lastRead[args[0]] = lastReads[args[1]]
 	case "lost":
-		t.Disconnected(at, wordOf(rest(1)), m.tcp[args[0]])
+		t.Disconnected(at, failure.Loss{
+			DisconnectError: wordOf(rest(1)), TCP: m.tcp[args[0]], LastRead: m.lastRead[args[0]],
+		})
 	case "gone":
 		t.ConnEnd(at)
 	case "check":

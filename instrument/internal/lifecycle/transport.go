@@ -169,10 +169,9 @@ func (t *Transport) ready(at time.Time) {
 	s.emit(made)
 }
 
-// Disconnected reports that gRPC lost the transport, with gRPC's own reason (the label grpc.disconnect_error of gRFC
-// A94), and what the kernel knew of the socket then, if it was asked. It comes before gRPC reports that the subchannel
-// left READY, and before the RPCs end that die of it.
-func (t *Transport) Disconnected(at time.Time, disconnectError string, tcp *event.TCP) {
+// Disconnected reports that gRPC lost the transport, and what is known of that. It comes before gRPC reports that the
+// subchannel left READY, and before the RPCs end that die of it.
+func (t *Transport) Disconnected(at time.Time, loss failure.Loss) {
 	l := t.losing()
 	if t.lost() && l.cause == "" {
 		return
@@ -180,7 +179,7 @@ func (t *Transport) Disconnected(at time.Time, disconnectError string, tcp *even
 	l.cause = "" // Where this side took it down too, gRPC had lost it before.
 	l.lostAt = t.ch.advance(at)
 	l.inFlight = max(l.inFlight, t.inFlight())
-	l.evidence.DisconnectError, l.evidence.TCP = disconnectError, tcp
+	l.evidence.Loss = loss
 }
 
 // TCP returns what the kernel knew of the socket at the loss, or nil.

@@ -18,6 +18,24 @@ var traces = sync.Pool{New: func() any { return new([16 << 10]byte) }}
 // stack traces alone; no number is used twice. A trace takes some 10 µs, and is made only when a connection begins
 // and when it is lost.
 func Goroutines() (own, connector uint64) {
+	own, connector, _ = Closing()
+	return own, connector
+}
+
+// Role is what a goroutine does for its transport.
+type Role uint8
+
+const (
+	// Other is neither of the two below, or not known.
+	Other Role = iota
+	// Reader reads from the server, and closes the transport when that fails.
+	Reader
+	// Keepalive pings the server, and closes the transport when it does not answer.
+	Keepalive
+)
+
+// Closing is [Goroutines] with what the goroutine does, for the one that closes a transport.
+func Closing() (own, connector uint64, role Role) {
 	buffer := traces.Get().(*[16 << 10]byte)
 	defer traces.Put(buffer)
 	trace := buffer[:runtime.Stack(buffer[:], false)]
@@ -28,7 +46,13 @@ func Goroutines() (own, connector uint64) {
 	if _, rest, ok := bytes.Cut(starter, []byte(" in goroutine ")); ok {
 		connector = number(rest)
 	}
-	return own, connector
+	switch {
+	case bytes.Contains(trace, []byte("internal/transport.(*http2Client).reader(")):
+		role = Reader
+	case bytes.Contains(trace, []byte("internal/transport.(*http2Client).keepalive(")):
+		role = Keepalive
+	}
+	return own, connector, role
 }
 
 // number reads the digits at the begin of a text.

@@ -108,7 +108,7 @@ func (s *Subchannel) HandshakeEnded(conn, raw net.Conn, info credentials.AuthInf
 	}
 	local := conn.LocalAddr()
 	s.policy.Observer().connections.Add(&table.Connection[*Subchannel]{
-		Owner: s, Key: pendingKey(local, raw), Local: local, Raw: raw,
+		Owner: s, Key: pendingKey(local, raw), Local: local, Raw: raw, Secured: conn,
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
+	"github.com/redial-dev/redial/instrument/internal/hooks/lastread"
 	"github.com/redial-dev/redial/instrument/internal/hooks/table"
 	"github.com/redial-dev/redial/instrument/internal/hooks/tcpinfo"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
@@ -20,9 +21,10 @@ import (
 
 // Transport is the record of one transport, and of the RPCs on it. The context of its connection carries it.
 type Transport struct {
-	owner  *Subchannel // Nil where it is not known whose the connection is.
-	key    table.Key
-	socket *tcpinfo.Socket // Nil where the kernel cannot be asked.
+	owner    *Subchannel // Nil where it is not known whose the connection is.
+	key      table.Key
+	socket   *tcpinfo.Socket // Nil where the kernel cannot be asked.
+	lastRead *lastread.Conn  // Nil where nothing can be looked at.
 
 	// What follows is set when the connection begins.
 
@@ -42,7 +44,7 @@ func (o *Observer) NewTransport(local net.Addr) *Transport {
 	goroutine, _ := grpcinternals.Goroutines()
 	t := &Transport{key: table.Key{LocalAddr: local, Goroutine: goroutine}}
 	if c := o.connections.Take(t.key); c != nil {
-		t.owner, t.socket = c.Owner, tcpinfo.Of(c.Raw)
+		t.owner, t.socket, t.lastRead = c.Owner, tcpinfo.Of(c.Raw), lastread.Of(c.Secured, c.Raw)
 	}
 	return t
 }
@@ -91,7 +93,7 @@ func (o *Observer) Lost(why string) {
 	if why == failure.SubchannelShutdown { // The end of a policy or subchannel is reported, and of which.
 		return
 	}
-	own, connector := grpcinternals.Goroutines()
+	own, connector, role := grpcinternals.Closing()
 	t := o.transports.ByGoroutine(connector)
 	if t == nil {
 		t = o.transports.ByGoroutine(own)
@@ -99,11 +101,14 @@ func (o *Observer) Lost(why string) {
 	if t == nil { // A health check failed.
 		return
 	}
-	var tcp *event.TCP
+	loss := failure.Loss{DisconnectError: why, ByKeepalive: role == grpcinternals.Keepalive}
 	if t.socket != nil {
-		tcp = t.socket.Info()
+		loss.TCP = t.socket.Info()
 	}
-	t.channel.withLock(func(at time.Time) { t.machine.Disconnected(at, why, tcp) })
+	if t.lastRead != nil && role == grpcinternals.Reader && why == failure.UnknownDisconnectError {
+		loss.LastRead = t.lastRead.LastRead()
+	}
+	t.channel.withLock(func(at time.Time) { t.machine.Disconnected(at, loss) })
 }
 
 // RPCStarted records that an RPC was placed on the transport, and returns what its end must be reported to. It

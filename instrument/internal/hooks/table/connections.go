@@ -23,8 +23,8 @@ type Connection[O comparable] struct {
 	Key Key
 	// Local is the address that gRPC will report. It may be nil, or that of other connections too.
 	Local net.Addr
-	// Raw is the connection before the handshake.
-	Raw net.Conn
+	// Raw is the connection before the handshake, and Secured the one after it.
+	Raw, Secured net.Conn
 }
 
 // Add makes a connection pending, in place of its owner's last.
