@@ -153,12 +153,15 @@ func socketCause(e Evidence) event.Cause {
 	return ""
 }
 
-// GoAwayCode returns the HTTP/2 error code of a GOAWAY, or "".
+// GoAwayCode returns the HTTP/2 error code of a GOAWAY, or "". Where the transport was draining for another reason when
+// the GOAWAY came, only the errors of the RPCs that died later quote it.
 func (e Evidence) GoAwayCode() string {
 	if code, ok := strings.CutPrefix(e.DisconnectError, GoAway); ok {
 		return code
 	}
-	return ""
+	_, code, _ := strings.Cut(e.RPCError, "received prior goaway: code: ")
+	code, _, _ = strings.Cut(code, ",")
+	return strings.TrimSuffix(code, `"`)
 }
 
 // GoAwayDebugData returns the debug data of a GOAWAY as grpc-go quotes it in the errors of the RPCs that it killed,

@@ -12,11 +12,8 @@ var transportErrors = []string{
 	"closing connection since", "received goaway",
 }
 
-// IsTransparentRetry reports whether an RPC's error means that the server sent GOAWAY before it saw the RPC. gRPC
-// sends such an RPC again by itself.
-func IsTransparentRetry(message string) bool { return message == "the connection is draining" }
-
-// IsTransportError reports whether an RPC's error is gRPC's own for a lost transport, and not what a server answered.
+// IsTransportError reports whether an RPC's error reads as gRPC's own for a lost transport. A server can answer with the
+// same words, for instance one that passes on what its own client met: they are evidence only where there was no answer.
 func IsTransportError(message string) bool {
 	message = strings.TrimPrefix(message, `connection error: desc = "`)
 	return slices.ContainsFunc(transportErrors, func(begin string) bool { return strings.HasPrefix(message, begin) })
@@ -26,4 +23,24 @@ func IsTransportError(message string) bool {
 func IsPickTimeout(message string) bool {
 	return strings.HasSuffix(message, "while waiting for connections to become ready") ||
 		strings.HasPrefix(message, "latest balancer error: ")
+}
+
+// transparentRetries are the errors of RPCs that the server did not process, which gRPC sends again by itself.
+var transparentRetries = []string{
+	"the connection is draining",
+	"the stream is rejected because server is draining the connection",
+	"stream terminated by RST_STREAM with error code: REFUSED_STREAM",
+}
+
+// IsTransparentRetry reports whether an RPC's error reads as gRPC's own for an RPC that the server did not process, and
+// that gRPC sends again by itself.
+func IsTransparentRetry(message string) bool { return slices.Contains(transparentRetries, message) }
+
+// channelCloses are the errors of RPCs that ClientConn.Close ends.
+var channelCloses = []string{"grpc: the client connection is closing", "grpc: the connection is closing"}
+
+// IsChannelClose reports whether an RPC's error is gRPC's own for an RPC that ClientConn.Close ended.
+func IsChannelClose(message string) bool {
+	message = strings.TrimPrefix(message, `connection error: desc = "`)
+	return slices.Contains(channelCloses, strings.TrimSuffix(message, `"`))
 }

@@ -86,9 +86,13 @@ func (h *Handler) HandleRPC(ctx context.Context, s stats.RPCStats) {
 		if h.observer.Following() {
 			h.observer.Guard().Run(func() { h.observer.Sent(ctx) })
 		}
+	case *stats.InTrailer:
+		if s.Client && h.observer.TransportsLeaving() {
+			h.observer.Guard().Run(func() { h.observer.RPCAnswered(ctx) })
+		}
 	case *stats.End:
-		if s.Client && (s.Error != nil || h.observer.Following()) {
-			h.observer.Guard().Run(func() { h.observer.RPCEnded(ctx, s.Error) })
+		if s.Client && (s.Error != nil || h.observer.Following() || h.observer.TransportsLeaving()) {
+			h.observer.Guard().Run(func() { h.observer.RPCEnded(ctx, s.Trailer, s.Error) })
 		}
 	}
 }

@@ -241,17 +241,30 @@ func (t *Transport) ConnEnd(at time.Time) {
 	}
 }
 
-// RPCRetried reports that gRPC sends one of the transport's RPCs again, on another one: the server had not seen it.
-func (t *Transport) RPCRetried() { t.losing().retried++ }
+// RPCRetried reports that gRPC sends one of the transport's RPCs again, on another one: the server did not process it.
+// It counts if the transport is lost.
+func (t *Transport) RPCRetried() {
+	if t.lost() {
+		t.losing().retried++
+	}
+}
 
-// RPCKilled reports that one of the transport's RPCs ended as Unavailable, with the given error. It counts if the
-// transport is lost.
+// RPCClosed reports that ClientConn.Close ended one of the transport's RPCs. gRPC may report that before it closes the
+// transport.
+func (t *Transport) RPCClosed(at time.Time) {
+	t.losing().interrupted++
+	t.Check(at)
+}
+
+// RPCKilled reports that one of the transport's RPCs died of the transport's loss, with the given error. It counts if
+// the transport is lost. A transport that this side drained was lost before it was drained, then.
 func (t *Transport) RPCKilled(at time.Time, text string) {
 	if !t.lost() {
 		return
 	}
 	l := t.losing()
 	l.interrupted++
+	l.cause = ""
 	if l.evidence.RPCError == "" || strings.Contains(text, "debug data") {
 		l.evidence.RPCError = text
 	}

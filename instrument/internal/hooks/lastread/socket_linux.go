@@ -56,7 +56,7 @@ func (c *Conn) LastRead() failure.LastRead {
 		case tlsOpen, tlsBroken:
 			return failure.ReadRejected
 		case tlsEOF: // Behind the EOF there may be a RST that a write had met first.
-			if end != socketRST && end != socketUnknown {
+			if c.socket == nil || end == socketOpen || end == socketFIN {
 				return failure.ReadEOF
 			}
 		}

@@ -83,6 +83,8 @@ type Observer struct {
 	newestUnready atomic.Pointer[Channel]
 	// intercepted: an interceptor is in use.
 	intercepted atomic.Bool
+	// leaving counts the transports that take no new RPCs: only there an answer to an RPC is worth to be noted.
+	leaving atomic.Int64
 	// dialing: a dialer that reports each address is in use. It finds its subchannel among the attributes of the address.
 	dialing atomic.Bool
 }

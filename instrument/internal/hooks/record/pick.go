@@ -8,11 +8,9 @@ import (
 
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/redial-dev/redial/instrument/event"
-	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 )
@@ -272,22 +270,6 @@ func (o *Observer) release(p *pendingPick) {
 			p.streamWait.Picked(at)
 		}
 	})
-}
-
-// RPCEnded records the end of an RPC, which may have waited in vain, or died with its transport.
-func (o *Observer) RPCEnded(ctx context.Context, err error) {
-	if err != nil {
-		o.notPicked(ctx, err)
-	}
-	if o.Following() {
-		o.Sent(ctx)
-	}
-	if err == nil || status.Code(err) != codes.Unavailable || !failure.IsTransportError(status.Convert(err).Message()) {
-		return
-	}
-	if p, ok := peer.FromContext(ctx); ok {
-		o.noteKilled(ctx, p.LocalAddr)
-	}
 }
 
 func (o *Observer) notPicked(ctx context.Context, err error) {

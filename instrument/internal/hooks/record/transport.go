@@ -1,14 +1,11 @@
 package record
 
 import (
-	"context"
 	"net"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/balancer"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/failure"
@@ -37,6 +34,12 @@ type Transport struct {
 	streams  streams
 	// leaving: the transport takes no new RPCs, and the last one's end completes its record.
 	leaving atomic.Bool
+	// forgotten: the transport is not found any more.
+	forgotten atomic.Bool
+	// undecided counts the RPCs that are done but for what [Observer.RPCEnded] finds out.
+	undecided atomic.Int64
+	// answered are the RPCs that the server answered while the transport was leaving, and that are not done.
+	answered answeredRPCs
 }
 
 // NewTransport finds out whose a new connection is. It must be called by the goroutine that connected.
@@ -109,24 +112,7 @@ func (o *Observer) Lost(why string) {
 		loss.LastRead = t.lastRead.LastRead()
 	}
 	t.channel.withLock(func(at time.Time) { t.machine.Disconnected(at, loss) })
-}
-
-// RPCStarted records that an RPC was placed on the transport, and returns what its end must be reported to. It
-// allocates nothing.
-func (t *Transport) RPCStarted() (done func(balancer.DoneInfo)) {
-	t.streams.changed(t.channel, t.inFlight.Add(1))
-	return t.done
-}
-
-func (t *Transport) rpcDone(info balancer.DoneInfo) {
-	if info.Err != nil && status.Code(info.Err) == codes.Unavailable {
-		t.rpcFailed(status.Convert(info.Err).Message(), info.Err)
-	}
-	n := t.inFlight.Add(-1)
-	t.streams.changed(t.channel, n)
-	if n <= 0 && t.leaving.Load() {
-		t.settle()
-	}
+	t.leave()
 }
 
 // sent records that an RPC that is followed has its stream, after it waited for one or at once.
@@ -139,36 +125,9 @@ func (t *Transport) sent(waited bool) {
 	t.streams.changed(t.channel, t.inFlight.Load())
 }
 
-// rpcFailed records an RPC that the transport may have killed.
-func (t *Transport) rpcFailed(message string, err error) {
-	switch {
-	case failure.IsTransparentRetry(message):
-		t.channel.withLock(func(time.Time) { t.machine.RPCRetried() })
-	case failure.IsTransportError(message):
-		t.channel.withLock(func(at time.Time) { t.machine.RPCKilled(at, err.Error()) })
-	}
-}
-
-// noteKilled notes on an RPC's span why its transport was lost, if it was.
-func (o *Observer) noteKilled(ctx context.Context, local net.Addr) {
-	t := o.transports.ByLocalAddr(local)
-	if t == nil {
-		return
-	}
-	var (
-		id    event.ID
-		cause event.Cause
-		lost  bool
-	)
-	t.channel.withLock(func(time.Time) { id, cause, lost = t.machine.Lost() })
-	if lost {
-		o.cfg.Notes.Killed(ctx, id, cause)
-	}
-}
-
 // settle ends the record of a transport that is lost or gone: with its last RPC, or a little later.
 func (t *Transport) settle() {
-	t.leaving.Store(true)
+	t.leave()
 	var leaving, ended bool
 	t.channel.withLock(func(at time.Time) {
 		t.machine.Check(at)
@@ -179,9 +138,24 @@ func (t *Transport) settle() {
 	case ended:
 		// gRPC reports that an RPC is done first to its pick, which may complete the record, and then to the handler,
 		// which still looks for the cause.
-		o.delayed.Add(func() { o.transports.Remove(t.key, t) })
+		o.delayed.Add(t.forget)
 		o.forgetIfFinished(t.channel)
 	case leaving:
 		o.delayed.Add(t.settle)
+	}
+}
+
+// leave marks that the transport takes no new RPCs.
+func (t *Transport) leave() {
+	if !t.leaving.Swap(true) {
+		t.channel.observer.leaving.Add(1)
+	}
+}
+
+// forget makes that the transport is not found any more.
+func (t *Transport) forget() {
+	o := t.channel.observer
+	if o.transports.Remove(t.key, t); !t.forgotten.Swap(true) {
+		o.leaving.Add(-1)
 	}
 }
