@@ -1,14 +1,431 @@
 package causes
 
 import (
+	"context"
+	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
+	"google.golang.org/grpc/status"
 
 	"github.com/redial-dev/redial/e2e/internal/loopback"
+	"github.com/redial-dev/redial/instrument"
 	"github.com/redial-dev/redial/instrument/event"
 )
+
+// speakHTTP2 speaks enough HTTP/2 on a connection that gRPC is READY. Once it has read so many whole requests, and all
+// that gRPC sends besides, it does something: gRPC has nothing left to write then, so that the end comes in one way
+// only.
+func speakHTTP2(c net.Conn, requests int, then func() error) error {
+	if _, err := io.ReadFull(c, make([]byte, len(http2.ClientPreface))); err != nil {
+		return err
+	}
+	f := http2.NewFramer(c, c)
+	if err := f.WriteSettings(); err != nil {
+		return err
+	}
+	for whole, acked := 0, false; whole < requests || !acked; {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			return err
+		}
+		switch frame := frame.(type) {
+		case *http2.SettingsFrame:
+			acked = acked || frame.IsAck()
+		case *http2.DataFrame:
+			if frame.StreamEnded() {
+				whole++
+			}
+		}
+	}
+	return then()
+}
+
+// drain reads until the client closes, in whichever way, and closes too.
+func drain(c net.Conn) error {
+	_, _ = io.Copy(io.Discard, c)
+	if err := c.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// A server of TLS that closes was reported as unknown in most cases: crypto/tls returns EOF at close_notify, when the
+// socket is still ESTABLISHED.
+func TestTLSPeerCloses(t *testing.T) {
+	t.Parallel()
+	cert, pool := certificate(t, "service.test")
+	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
+	for name, end := range map[string]func(*tls.Conn) error{
+		"close_notify, no FIN":   (*tls.Conn).CloseWrite,
+		"close_notify, then FIN": (*tls.Conn).Close,
+		"FIN, no close_notify":   func(c *tls.Conn) error { return c.NetConn().(*net.TCPConn).CloseWrite() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newEnvironment(t)
+			address := loopback.Accept(t, func(c *net.TCPConn) error {
+				secure := tls.Server(c, config)
+				return errors.Join(speakHTTP2(secure, 0, func() error { return end(secure) }), drain(c))
+			})
+			env.dial(address, trusting(pool, "service.test"))
+			env.expectCause(event.CausePeerClosed)
+		})
+	}
+}
+
+// expectCause waits for the first transport's end.
+func (env *environment) expectCause(want event.Cause) event.TransportEnded {
+	env.t.Helper()
+	e := env.lost()
+	if e.Cause != want {
+		env.t.Errorf("%s, TCP %+v, RPC error %q: want %s", e, e.TCP, e.RPCError, want)
+	}
+	return e
+}
+
+// A server that stops, and an RPC at once, was reported as connection_reset in almost half of the cases: the RPC's
+// write was answered by RST, which changed the state of the socket after gRPC had read EOF.
+func TestPeerClosesThenRPC(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		env := newEnvironment(t)
+		ready, closed := make(chan struct{}), make(chan struct{})
+		first := true
+		address := loopback.Accept(t, func(c *net.TCPConn) error {
+			if !first { // The RPC connects again.
+				return drain(c)
+			}
+			first = false
+			return speakHTTP2(c, 0, func() error {
+				defer close(closed)
+				<-ready
+				return c.Close()
+			})
+		})
+		cc := env.dial(address)
+		env.ready()
+		close(ready)
+		<-closed
+		_, wait := env.rpc(cc)
+		env.expectCause(event.CausePeerClosed)
+		if err := cc.Close(); err != nil {
+			t.Error(err)
+		}
+		wait()
+	}
+}
+
+// An idle unix socket whose peer closed was reported as unknown: there is no TCP_INFO.
+func TestUnixPeerCloses(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t)
+	lis, err := net.Listen("unix", filepath.Join(t.TempDir(), "server.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		c, err := lis.Accept()
+		if err != nil {
+			done <- err
+			return
+		}
+		done <- speakHTTP2(c, 0, func() error { return c.Close() })
+	}()
+	env.dial("unix://" + lis.Addr().String())
+	env.expectCause(event.CausePeerClosed)
+	if err := errors.Join(<-done, lis.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// What breaks the protocol on a READY connection was unknown, or whatever the socket showed afterwards.
+func TestProtocolBrokenInMidLife(t *testing.T) {
+	t.Parallel()
+	cert, pool := certificate(t, "service.test")
+	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
+	plainly := func(text string) func(*net.TCPConn) error {
+		return func(c *net.TCPConn) error {
+			err := speakHTTP2(c, 0, func() error { _, err := io.WriteString(c, text); return err })
+			return errors.Join(err, drain(c))
+		}
+	}
+	securely := func(then func(*tls.Conn) error) func(*net.TCPConn) error {
+		return func(c *net.TCPConn) error {
+			secure := tls.Server(c, config)
+			return errors.Join(speakHTTP2(secure, 0, func() error { return then(secure) }), drain(c))
+		}
+	}
+	for name, of := range map[string]struct {
+		serve func(*net.TCPConn) error
+		opts  []grpc.DialOption
+	}{
+		"an answer of HTTP/1": {serve: plainly("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")},
+		"garbage":             {serve: plainly("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff")},
+		"garbage within TLS": {
+			securely(func(c *tls.Conn) error { _, err := io.WriteString(c, "HTTP/1.1 400 Bad Request"); return err }),
+			[]grpc.DialOption{trusting(pool, "service.test")},
+		},
+		"a bad record of TLS": {
+			securely(func(c *tls.Conn) error {
+				_, err := c.NetConn().Write(append([]byte{23, 3, 3, 0, 32}, make([]byte, 32)...))
+				return err
+			}),
+			[]grpc.DialOption{trusting(pool, "service.test")},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newEnvironment(t)
+			env.dial(loopback.Accept(t, of.serve), of.opts...)
+			env.expectCause(event.CauseProtocolError)
+		})
+	}
+}
+
+// endpoints returns the state of a resolver that gives these addresses.
+func endpoints(addresses ...string) (state resolver.State) {
+	for _, a := range addresses {
+		one := resolver.Endpoint{Addresses: []resolver.Address{{Addr: a}}}
+		state.Endpoints = append(state.Endpoints, one)
+	}
+	return state
+}
+
+// An RPC that is cut while its transport drains, since its address was removed, was reported as address_removed.
+func TestCutWhileDraining(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t)
+	cut := make(chan struct{})
+	draining := loopback.Accept(t, func(c *net.TCPConn) error {
+		return speakHTTP2(c, 1, func() error {
+			<-cut
+			return errors.Join(c.SetLinger(0), c.Close())
+		})
+	})
+	r := manual.NewBuilderWithScheme("moving")
+	r.InitialState(endpoints(draining))
+	cc := env.dial("moving:///", grpc.WithResolvers(instrument.WrapResolver(r)))
+	_, wait := env.rpc(cc)
+	env.awaitInFlight(1)
+	r.UpdateState(endpoints(server(t).Address))
+	await(env, func(event.TransportDraining) bool { return true })
+	close(cut)
+	if e := env.expectCause(event.CauseConnectionReset); e.Interrupted != 1 {
+		t.Errorf("%s: one RPC was killed", e)
+	}
+	wait()
+}
+
+// answering is a health server that answers once it may.
+type answeringServer struct {
+	healthpb.UnimplementedHealthServer
+	asked  chan struct{}
+	answer chan error
+}
+
+// Check implements [healthpb.HealthServer].
+func (s *answeringServer) Check(
+	context.Context, *healthpb.HealthCheckRequest,
+) (*healthpb.HealthCheckResponse, error) {
+	s.asked <- struct{}{}
+	return nil, <-s.answer
+}
+
+// Watch implements [healthpb.HealthServer]. Its answer comes after headers and a message.
+func (s *answeringServer) Watch(_ *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
+	if err := stream.Send(&healthpb.HealthCheckResponse{}); err != nil {
+		return err
+	}
+	s.asked <- struct{}{}
+	return <-s.answer
+}
+
+// A server whose answer reads as if a transport had been lost, as a gateway's does that passes on its upstream's error,
+// was taken for a killer of RPCs.
+func TestServersWordsAreNoEvidence(t *testing.T) {
+	t.Parallel()
+	for name, call := range map[string]func(context.Context, healthpb.HealthClient) error{
+		"unary": func(ctx context.Context, c healthpb.HealthClient) error {
+			_, err := c.Check(ctx, &healthpb.HealthCheckRequest{})
+			return err
+		},
+		"stream": func(ctx context.Context, c healthpb.HealthClient) error {
+			stream, err := c.Watch(ctx, &healthpb.HealthCheckRequest{})
+			for err == nil {
+				_, err = stream.Recv()
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newEnvironment(t)
+			lis := loopback.Listen(t)
+			health := &answeringServer{asked: make(chan struct{}), answer: make(chan error)}
+			srv := grpc.NewServer()
+			healthpb.RegisterHealthServer(srv, health)
+			served, stopped, done := make(chan error, 1), make(chan struct{}), make(chan error, 1)
+			go func() { served <- srv.Serve(lis) }()
+			cc := env.dial(lis.Addr().String())
+			env.ready()
+			go func() { done <- call(t.Context(), healthpb.NewHealthClient(cc)) }()
+			<-health.asked
+			go func() {
+				defer close(stopped)
+				srv.GracefulStop()
+			}()
+			await(env, func(event.TransportDraining) bool { return true })
+			health.answer <- status.Error(codes.Unavailable, "error reading from server: EOF")
+			if err := <-done; status.Code(err) != codes.Unavailable {
+				t.Errorf("the RPC ended with %v", err)
+			}
+			<-stopped
+			e := env.expectCause(event.CauseGoAway)
+			if e.InFlight != 1 || e.Interrupted != 0 || e.RPCError != "" {
+				t.Errorf("%s, RPC error %q: the RPC was answered", e, e.RPCError)
+			}
+			if err := <-served; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// RPCs that wait for a stream when their transport is lost were counted as killed. gRPC sends them again.
+func TestRPCsThatWaitForAStream(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t)
+	lis := loopback.Listen(t)
+	health := &answeringServer{asked: make(chan struct{}, 10), answer: make(chan error)}
+	srv := grpc.NewServer(grpc.MaxConcurrentStreams(1))
+	healthpb.RegisterHealthServer(srv, health)
+	served := make(chan error, 1)
+	accepted := &acceptedConns{Listener: lis, conns: make(chan net.Conn, 10)}
+	go func() { served <- srv.Serve(accepted) }()
+	cc := env.dial(lis.Addr().String())
+	env.ready()
+	const waiting = 5
+	results := make(chan error, 1+waiting)
+	check := func() {
+		_, err := healthpb.NewHealthClient(cc).Check(t.Context(), &healthpb.HealthCheckRequest{})
+		results <- err
+	}
+	go check()
+	<-health.asked
+	for range waiting {
+		go check()
+	}
+	env.awaitInFlight(1 + waiting)
+	first := (<-accepted.conns).(*net.TCPConn)
+	if err := errors.Join(first.SetLinger(0), first.Close()); err != nil {
+		t.Fatal(err)
+	}
+	e := env.expectCause(event.CauseConnectionReset)
+	if e.InFlight != 1+waiting || e.Interrupted != 1 || e.Retried != waiting {
+		t.Errorf("%s, in flight %d, retried %d: want 1 killed and %d retried", e, e.InFlight, e.Retried, waiting)
+	}
+	close(health.answer)
+	for range 1 + waiting {
+		<-results
+	}
+	srv.Stop()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+// awaitInFlight waits until the READY transports carry this many RPCs.
+func (env *environment) awaitInFlight(want int64) {
+	env.t.Helper()
+	deadline := time.Now().Add(testTimeout)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		var have int64
+		for _, ch := range env.handler.Channels() {
+			for _, e := range ch.Endpoints {
+				for _, sub := range e.Subchannels {
+					have += sub.InFlight
+				}
+			}
+		}
+		if have == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			env.t.Fatalf("%d RPCs are in flight, want %d", have, want)
+		}
+		<-tick.C
+	}
+}
+
+// acceptedConns is a listener that hands out the connections that it accepted.
+type acceptedConns struct {
+	net.Listener
+	conns chan net.Conn
+}
+
+// Accept implements [net.Listener].
+func (a *acceptedConns) Accept() (net.Conn, error) {
+	c, err := a.Listener.Accept()
+	if err == nil {
+		a.conns <- c
+	}
+	return c, err
+}
+
+// An RPC that ClientConn.Close ends was not counted.
+func TestCloseWithRPCInFlight(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t)
+	cc := env.dial(server(t).Address)
+	answered, wait := env.rpc(cc)
+	<-answered
+	if err := cc.Close(); err != nil {
+		t.Error(err)
+	}
+	wait()
+	if e := env.expectCause(event.CauseChannelClosed); e.InFlight != 1 || e.Interrupted != 1 {
+		t.Errorf("%s, in flight %d: want one, and killed", e, e.InFlight)
+	}
+}
+
+// expiring is a connection that ends itself when nothing comes for a moment.
+type expiring struct{ *net.TCPConn }
+
+// Read implements [net.Conn].
+func (c *expiring) Read(b []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+		return 0, err
+	}
+	return c.TCPConn.Read(b)
+}
+
+// A read deadline of the dialer's own conn was reported as if the kernel had given up.
+func TestReadDeadlineOfTheDialers(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t)
+	address := server(t).Address
+	env.dial(address, dialing(func(ctx context.Context) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return nil, err
+		}
+		return &expiring{c.(*net.TCPConn)}, nil
+	}))
+	env.ready()
+	env.expectCause(event.CauseUnknown)
+}
 
 // The kernel gives up a connection of which nothing is acknowledged. The sysctl makes it do so early.
 func TestTimedOut(t *testing.T) {

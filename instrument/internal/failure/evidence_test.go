@@ -24,8 +24,8 @@ func TestCauseOfLoss(t *testing.T) {
 		"reset":              {failure.Loss{DisconnectError: "connection reset"}, event.CauseConnectionReset},
 		"keepalive":          {failure.Loss{DisconnectError: unknown, ByKeepalive: true}, event.CauseKeepaliveTimeout},
 		"FIN":                {failure.Loss{DisconnectError: unknown, LastRead: failure.ReadEOF}, event.CausePeerClosed},
-		"RST behind the EOF": {failure.Loss{DisconnectError: unknown, LastRead: failure.ReadReset}, event.CauseConnectionReset},
-		"rejected":           {failure.Loss{DisconnectError: unknown, LastRead: failure.ReadRejected}, event.CauseProtocolError},
+		"RST behind the EOF": {failure.Loss{LastRead: failure.ReadReset}, event.CauseConnectionReset},
+		"rejected":           {failure.Loss{LastRead: failure.ReadRejected}, event.CauseProtocolError},
 		"FIN, then RST": {
 			failure.Loss{DisconnectError: unknown, LastRead: failure.ReadEOF, TCP: socket("CLOSE", 0)}, event.CausePeerClosed,
 		},

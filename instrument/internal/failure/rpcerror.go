@@ -12,8 +12,9 @@ var transportErrors = []string{
 	"closing connection since", "received goaway",
 }
 
-// IsTransportError reports whether an RPC's error reads as gRPC's own for a lost transport. A server can answer with the
-// same words, for instance one that passes on what its own client met: they are evidence only where there was no answer.
+// IsTransportError reports whether an RPC's error reads as gRPC's own for a lost transport. A server can answer with
+// the same words, for instance one that passes on what its own client met: they are evidence only where there was no
+// answer.
 func IsTransportError(message string) bool {
 	message = strings.TrimPrefix(message, `connection error: desc = "`)
 	return slices.ContainsFunc(transportErrors, func(begin string) bool { return strings.HasPrefix(message, begin) })

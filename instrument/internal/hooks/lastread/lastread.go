@@ -8,31 +8,67 @@ import (
 	"net"
 	"reflect"
 	"syscall"
+
+	"github.com/redial-dev/redial/instrument/internal/failure"
 )
 
-// Conn is a connection that can be looked at.
-type Conn struct {
-	// socket is nil where there is none, or where the kernel cannot be asked.
-	socket socket
-	// tls is nil where the connection is not one of crypto/tls.
-	tls *tls.Conn
-	// plain: gRPC reads from the socket, and nothing stands between.
-	plain bool
-}
-
-// Of returns what can be looked at of a connection: conn is the one that gRPC reads from, which came out of the
-// handshake, and raw the one that the dialer returned. It returns nil if that is nothing.
-func Of(conn, raw net.Conn) *Conn {
-	c := &Conn{socket: socketOf(raw), tls: tlsOf(conn)}
-	if c.socket == nil && c.tls == nil {
-		return nil
+// Of returns what gRPC read last: conn is the connection that it reads from, which came out of the handshake, and raw
+// the one that the dialer returned. It must be called by the goroutine that reads, before gRPC closes the connection.
+func Of(conn, raw net.Conn) failure.LastRead {
+	if conn == nil || raw == nil {
+		return failure.ReadUnknown
 	}
+	end, readUp := socketEndOf(raw)
+	if c := tlsOf(conn); c != nil {
+		return ofTLS(endOf(c), end)
+	}
+	plain := false // gRPC reads from the socket, and nothing stands between.
 	switch raw.(type) {
 	case *net.TCPConn, *net.UnixConn:
-		c.plain = conn == raw
+		plain = conn == raw
 	}
-	return c
+	switch {
+	case end == socketRST:
+		return failure.ReadReset
+	case end == socketFIN && (readUp || !plain):
+		return failure.ReadEOF
+	case (end == socketFIN || end == socketOpen) && plain:
+		return failure.ReadRejected
+	}
+	return failure.ReadUnknown
 }
+
+func ofTLS(end tlsEnd, socket socketEnd) failure.LastRead {
+	switch end {
+	case tlsBroken:
+		return failure.ReadRejected
+	case tlsOpen:
+		if socket != socketUnknown {
+			return failure.ReadRejected
+		}
+	case tlsEOF:
+		if socket != socketRST && socket != socketUnknown { // A write may have met the RST first, and left an EOF.
+			return failure.ReadEOF
+		}
+	}
+	return failure.ReadUnknown
+}
+
+// socketEnd is how a peer ended a connection, as the kernel knows.
+type socketEnd uint8
+
+const (
+	// socketUnknown: the kernel does not say.
+	socketUnknown socketEnd = iota
+	// socketNone: there is no socket that the kernel can be asked about.
+	socketNone
+	// socketOpen: neither of the two below.
+	socketOpen
+	// socketFIN: with a FIN, whatever followed.
+	socketFIN
+	// socketRST: with a RST, and no FIN before it.
+	socketRST
+)
 
 func rawConn(conn net.Conn) syscall.RawConn {
 	sc, ok := conn.(syscall.Conn)

@@ -18,10 +18,11 @@ import (
 
 // Transport is the record of one transport, and of the RPCs on it. The context of its connection carries it.
 type Transport struct {
-	owner    *Subchannel // Nil where it is not known whose the connection is.
-	key      table.Key
-	socket   *tcpinfo.Socket // Nil where the kernel cannot be asked.
-	lastRead *lastread.Conn  // Nil where nothing can be looked at.
+	owner  *Subchannel // Nil where it is not known whose the connection is.
+	key    table.Key
+	socket *tcpinfo.Socket // Nil where the kernel cannot be asked.
+	// raw is the connection of the dialer, and secured what the handshake made of it.
+	raw, secured net.Conn
 
 	// What follows is set when the connection begins.
 
@@ -47,7 +48,7 @@ func (o *Observer) NewTransport(local net.Addr) *Transport {
 	goroutine, _ := grpcinternals.Goroutines()
 	t := &Transport{key: table.Key{LocalAddr: local, Goroutine: goroutine}}
 	if c := o.connections.Take(t.key); c != nil {
-		t.owner, t.socket, t.lastRead = c.Owner, tcpinfo.Of(c.Raw), lastread.Of(c.Secured, c.Raw)
+		t.owner, t.raw, t.secured, t.socket = c.Owner, c.Raw, c.Secured, tcpinfo.Of(c.Raw)
 	}
 	return t
 }
@@ -108,8 +109,8 @@ func (o *Observer) Lost(why string) {
 	if t.socket != nil {
 		loss.TCP = t.socket.Info()
 	}
-	if t.lastRead != nil && role == grpcinternals.Reader && why == failure.UnknownDisconnectError {
-		loss.LastRead = t.lastRead.LastRead()
+	if role == grpcinternals.Reader && why == failure.UnknownDisconnectError {
+		loss.LastRead = lastread.Of(t.secured, t.raw)
 	}
 	t.channel.withLock(func(at time.Time) { t.machine.Disconnected(at, loss) })
 	t.leave()
