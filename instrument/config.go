@@ -21,6 +21,7 @@ type config struct {
 	renameTarget   func(string) string // Nil stands for redial's own.
 	sinks          []event.Sink
 	backoff        backoff.Config
+	backoffKnown   bool // By WithBackoff.
 	withoutGRPC    bool
 	spanRate       float64
 	maxTargets     int
@@ -117,9 +118,10 @@ func WithSink(s event.Sink) Option {
 
 // WithBackoff sets the backoff that the channels were given by grpc.WithConnectParams, which redial cannot read from
 // them. A backoff wait that ends sooner than this one can is reported as reset, by ClientConn.ResetConnectBackoff.
-// The default is grpc-go's, backoff.DefaultConfig.
+// Without this option no wait is, since a channel may have any backoff; the next attempt that Handler.Channels shows is
+// that of grpc-go's default, backoff.DefaultConfig.
 func WithBackoff(b backoff.Config) Option {
-	return func(c *config) { c.backoff = b }
+	return func(c *config) { c.backoff, c.backoffKnown = b, true }
 }
 
 // WithTCPMetrics records what the kernel knows of each transport's socket as the metrics of gRFC A80

@@ -233,6 +233,24 @@ func TestResetConnectBackoff(t *testing.T) {
 	env.golden()
 }
 
+// A channel whose backoff is shorter than gRPC's default had each wait reported as reset.
+func TestShortBackoffIsNoReset(t *testing.T) {
+	env := newEnvironment(t)
+	short := backoff.Config{BaseDelay: 10 * time.Millisecond, Multiplier: 1, MaxDelay: 10 * time.Millisecond}
+	cc := env.dial(env.freeAddress("DEAD"),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: short, MinConnectTimeout: patience}),
+		grpc.WithDefaultServiceConfig(roundRobin)) // It connects again by itself.
+	cc.Connect()
+	awaitKind[event.BackoffEnded](env, 3)
+	for _, e := range env.recorded() {
+		if e, ok := e.(event.BackoffEnded); ok && e.Outcome != event.OutcomeElapsed {
+			t.Errorf("%s: want elapsed", e)
+		}
+	}
+	env.closeAll()
+	env.shutdown()
+}
+
 // The user's own dialer is called as ever; its phases are seen.
 func TestOwnDialer(t *testing.T) {
 	env := newEnvironment(t)

@@ -84,7 +84,6 @@ func (env *environment) newHandler(opts ...instrument.Option) *instrument.Handle
 	return instrument.NewHandler(append([]instrument.Option{
 		instrument.WithTracerProvider(env.tracer),
 		instrument.WithMeterProvider(env.meter),
-		instrument.WithBackoff(quickBackoff),
 		instrument.WithSink(event.SinkFunc(env.record)),
 	}, opts...)...)
 }

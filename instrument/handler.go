@@ -55,11 +55,12 @@ func NewHandler(opts ...Option) *Handler {
 		Target: func(t resolver.Target) (string, text.Cleaner) {
 			return events.nameChannel(t.String()), text.NewCleaner(target.Secrets(t))
 		},
-		Backoff:     cfg.shortestBackoff,
-		SampleEvery: cfg.tcpEvery,
-		Events:      events,
-		Notes:       spanSink,
-		Faults:      faults,
+		Backoff:      cfg.shortestBackoff,
+		BackoffKnown: cfg.backoffKnown,
+		SampleEvery:  cfg.tcpEvery,
+		Events:       events,
+		Notes:        spanSink,
+		Faults:       faults,
 	})
 	events.report("gauges", metricSink.Observe(observer.Counts))
 	return &Handler{

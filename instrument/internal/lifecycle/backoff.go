@@ -17,14 +17,14 @@ func (s *Subchannel) beginBackoff(at time.Time) {
 	s.emit(event.BackoffStarted{Header: s.header(at), Episode: s.backoff.episode})
 }
 
-// endBackoff ends the wait: elapsed if it took as long as gRPC's backoff does at least, and else reset, which is
-// what ClientConn.ResetConnectBackoff does.
+// endBackoff ends the wait: reset if it is known to have been shorter than gRPC's backoff is at least, which is what
+// ClientConn.ResetConnectBackoff does, and else elapsed.
 func (s *Subchannel) endBackoff(at time.Time) {
 	if s.backoff.start.IsZero() {
 		return
 	}
 	waited := s.ch().advance(at).Sub(s.backoff.start)
-	if waited < s.ch().cfg.Backoff(s.failures) {
+	if s.ch().cfg.BackoffKnown && waited < s.ch().cfg.Backoff(s.failures) {
 		s.failures = 0
 		s.endBackoffAs(at, event.OutcomeReset)
 		return

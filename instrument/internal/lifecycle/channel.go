@@ -36,6 +36,8 @@ type Config struct {
 	// Backoff returns the shortest time that gRPC waits after this number of failures in a row (from 0) where nothing
 	// cuts the wait.
 	Backoff func(failures int) time.Duration
+	// BackoffKnown: it is that of the channel, and not a guess. Only then a wait that was shorter can have been reset.
+	BackoffKnown bool
 	// Fault takes an input that the machine cannot be in the state for. The machine ignores such an input.
 	Fault func(error)
 }

@@ -81,8 +81,8 @@ func newDriver(j *judge) *driver {
 	p := &driver{now: begin}
 	p.ch = NewChannel(&Config{
 		NextID: func() event.ID { ids++; return ids }, Emit: j.record,
-		Backoff: func(int) time.Duration { return time.Millisecond },
-		Fault:   func(error) {}, // gRPC never sends such inputs.
+		Backoff: func(int) time.Duration { return time.Millisecond }, BackoffKnown: true,
+		Fault: func(error) {}, // gRPC never sends such inputs.
 	}, "fuzz", text.Cleaner{})
 	p.ch.Identify(1)
 	p.resolver = p.ch.OpenResolver()

@@ -79,8 +79,8 @@ func newMachine() *machine {
 	m.ch = NewChannel(&Config{
 		NextID:  func() event.ID { ids++; return ids },
 		Emit:    func(e event.Event) { m.events = append(m.events, e) },
-		Backoff: func(int) time.Duration { return shortestBackoff },
-		Fault:   func(err error) { m.faults = append(m.faults, err) },
+		Backoff: func(int) time.Duration { return shortestBackoff }, BackoffKnown: true,
+		Fault: func(err error) { m.faults = append(m.faults, err) },
 	}, "dns:///service", text.Cleaner{})
 	m.ch.Identify(1)
 	m.resolver = m.ch.OpenResolver()

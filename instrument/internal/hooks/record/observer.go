@@ -51,6 +51,8 @@ type Config struct {
 	Target func(resolver.Target) (name string, texts text.Cleaner)
 	// Backoff returns the shortest wait that gRPC's backoff takes after so many failures in a row.
 	Backoff func(failures int) time.Duration
+	// BackoffKnown: it is that of the channels, and not a guess.
+	BackoffKnown bool
 	// SampleEvery is how often the socket of each transport is sampled. Zero turns that off.
 	SampleEvery time.Duration
 	Events      Events
@@ -104,7 +106,8 @@ func New(cfg Config) *Observer {
 	o := &Observer{
 		cfg: cfg, guard: guard.New(hookPanicked, cfg.Faults), channels: map[any]*Channel{}, sweepAt: firstSweep,
 		machines: lifecycle.Config{
-			NextID: func() event.ID { return event.ID(ids.Add(1)) }, Emit: cfg.Events.Emit, Backoff: cfg.Backoff,
+			NextID: func() event.ID { return event.ID(ids.Add(1)) }, Emit: cfg.Events.Emit,
+			Backoff: cfg.Backoff, BackoffKnown: cfg.BackoffKnown,
 			Fault: func(err error) { cfg.Faults.Report("lifecycle", err) },
 		},
 	}
