@@ -159,11 +159,16 @@ type environment struct {
 	mu     sync.Mutex
 	events []event.Event
 	more   chan struct{}
+
+	// up is closed when the first transport is READY. A server that ends the connection sooner is a case of its own: gRPC
+	// reports nothing of why then.
+	up     chan struct{}
+	wentUp sync.Once
 }
 
 func newEnvironment(t *testing.T) *environment {
 	t.Helper()
-	env := &environment{t: t, spans: tracetest.NewSpanRecorder(), more: make(chan struct{})}
+	env := &environment{t: t, spans: tracetest.NewSpanRecorder(), more: make(chan struct{}), up: make(chan struct{})}
 	env.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(env.spans))
 	env.handler = instrument.NewHandler(
 		instrument.WithTracerProvider(env.tracer), instrument.WithSink(event.SinkFunc(env.record)))
@@ -172,6 +177,8 @@ func newEnvironment(t *testing.T) *environment {
 
 func (env *environment) record(_ context.Context, e event.Event) {
 	switch e := e.(type) {
+	case event.TransportReady:
+		env.wentUp.Do(func() { close(env.up) })
 	case event.TransportEnded:
 		recordCause(e.Cause)
 	case event.AttemptEnded:

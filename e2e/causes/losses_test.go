@@ -76,7 +76,8 @@ func TestTLSPeerCloses(t *testing.T) {
 			env := newEnvironment(t)
 			address := loopback.Accept(t, func(c *net.TCPConn) error {
 				secure := tls.Server(c, config)
-				return errors.Join(speakHTTP2(secure, 0, func() error { return end(secure) }), drain(c))
+				err := speakHTTP2(secure, 0, func() error { <-env.up; return end(secure) })
+				return errors.Join(err, drain(c))
 			})
 			env.dial(address, trusting(pool, "service.test"))
 			env.expectCause(event.CausePeerClosed)
@@ -100,7 +101,7 @@ func TestPeerClosesThenRPC(t *testing.T) {
 	t.Parallel()
 	for range 20 {
 		env := newEnvironment(t)
-		ready, closed := make(chan struct{}), make(chan struct{})
+		closed := make(chan struct{})
 		first := true
 		address := loopback.Accept(t, func(c *net.TCPConn) error {
 			if !first { // The RPC connects again.
@@ -109,13 +110,11 @@ func TestPeerClosesThenRPC(t *testing.T) {
 			first = false
 			return speakHTTP2(c, 0, func() error {
 				defer close(closed)
-				<-ready
+				<-env.up
 				return c.Close()
 			})
 		})
 		cc := env.dial(address)
-		env.ready()
-		close(ready)
 		<-closed
 		_, wait := env.rpc(cc)
 		env.expectCause(event.CausePeerClosed)
@@ -141,7 +140,7 @@ func TestUnixPeerCloses(t *testing.T) {
 			done <- err
 			return
 		}
-		done <- speakHTTP2(c, 0, func() error { return c.Close() })
+		done <- speakHTTP2(c, 0, func() error { <-env.up; return c.Close() })
 	}()
 	env.dial("unix://" + lis.Addr().String())
 	env.expectCause(event.CausePeerClosed)
@@ -155,20 +154,22 @@ func TestProtocolBrokenInMidLife(t *testing.T) {
 	t.Parallel()
 	cert, pool := certificate(t, "service.test")
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
-	plainly := func(text string) func(*net.TCPConn) error {
-		return func(c *net.TCPConn) error {
-			err := speakHTTP2(c, 0, func() error { _, err := io.WriteString(c, text); return err })
+	type serve func(env *environment, c *net.TCPConn) error
+	plainly := func(text string) serve {
+		return func(env *environment, c *net.TCPConn) error {
+			err := speakHTTP2(c, 0, func() error { <-env.up; _, err := io.WriteString(c, text); return err })
 			return errors.Join(err, drain(c))
 		}
 	}
-	securely := func(then func(*tls.Conn) error) func(*net.TCPConn) error {
-		return func(c *net.TCPConn) error {
+	securely := func(then func(*tls.Conn) error) serve {
+		return func(env *environment, c *net.TCPConn) error {
 			secure := tls.Server(c, config)
-			return errors.Join(speakHTTP2(secure, 0, func() error { return then(secure) }), drain(c))
+			err := speakHTTP2(secure, 0, func() error { <-env.up; return then(secure) })
+			return errors.Join(err, drain(c))
 		}
 	}
 	for name, of := range map[string]struct {
-		serve func(*net.TCPConn) error
+		serve serve
 		opts  []grpc.DialOption
 	}{
 		"an answer of HTTP/1": {serve: plainly("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")},
@@ -187,7 +188,8 @@ func TestProtocolBrokenInMidLife(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := newEnvironment(t)
-			env.dial(loopback.Accept(t, of.serve), of.opts...)
+			address := loopback.Accept(t, func(c *net.TCPConn) error { return of.serve(env, c) })
+			env.dial(address, of.opts...)
 			env.expectCause(event.CauseProtocolError)
 		})
 	}
