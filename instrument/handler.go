@@ -68,8 +68,9 @@ func NewHandler(opts ...Option) *Handler {
 	}
 }
 
-// DialOption makes the handler observe the channel that is given it. It may be given to any number of channels; one of its
-// own for each lets redial know the channel of an RPC that dies before a picker has seen it, or that waits for a stream.
+// DialOption makes the handler observe the channel that is given it. It may be given to any number of channels; one
+// of its own for each lets redial know the channel of an RPC that dies before a picker has seen it, or that waits for
+// a stream.
 func (h *Handler) DialOption() grpc.DialOption { return grpc.WithStatsHandler(h.StatsHandler()) }
 
 // StatsHandler returns what [Handler.DialOption] gives to gRPC, for code that takes a stats.Handler. It must reach

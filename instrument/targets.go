@@ -36,8 +36,8 @@ func newTargets(c config, faults *report.Limiter) *targets {
 	}
 }
 
-// name returns what is shown of the canonical target of a new channel, and whether that is no name of its own since there
-// are too many.
+// name returns what is shown of the canonical target of a new channel, and whether that is no name of its own since
+// there are too many.
 func (t *targets) name(canonical string) (name string, overflowed bool) {
 	name, kept := t.decide(canonical)
 	if !kept {
@@ -105,8 +105,8 @@ type decision struct {
 	kept bool
 }
 
-// decide returns a target's name, and whether it is shown by that. The user's functions run in a goroutine of their own; a
-// target on which they panic or block is not shown by name.
+// decide returns a target's name, and whether it is shown by that. The user's functions run in a goroutine of their
+// own; a target on which they panic or block is not shown by name.
 func (t *targets) decide(canonical string) (name string, kept bool) {
 	if t.rename == nil && t.keep == nil {
 		return target.Clean(target.Rename(canonical)), true

@@ -396,8 +396,8 @@ func TestDeadlineBeforeNameIsResolved(t *testing.T) {
 	}
 }
 
-// Two channels share one option. gRPC does not say which of them an RPC belongs to before a picker sees it: the one that is
-// not READY, where the RPC dies while it waits for a picker, and the one whose picker places it.
+// Two channels share one option. gRPC does not say which of them an RPC belongs to before a picker sees it: the one
+// that is not READY, where the RPC dies while it waits for a picker, and the one whose picker places it.
 func TestWaitForPolicyWithSharedOption(t *testing.T) {
 	env := newEnvironment(t)
 	srv, g := env.serve("S1"), make(gate)

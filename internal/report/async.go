@@ -5,8 +5,9 @@ import "sync"
 // maxPending bounds the errors that wait for a handler.
 const maxPending = 64
 
-// Async returns a function that hands errors to a handler that may be slow, block or panic, and waits for nothing. The
-// handler is called by one goroutine at a time, which runs while there are errors. Where too many wait, an error is left out.
+// Async returns a function that hands errors to a handler that may be slow, block or panic, and waits for nothing.
+// The handler is called by one goroutine at a time, which runs while there are errors. Where too many wait, an error
+// is left out.
 func Async(handle func(error)) func(error) { return (&handoff{handle: handle}).add }
 
 type handoff struct {

@@ -1,6 +1,6 @@
 // Package guard keeps a panic where it happened. Every function that gRPC calls does redial's part in a [Guard], and
-// passes on what gRPC gave it whatever becomes of that part; what is not redial's own (a sink, a meter, a tracer) is called
-// in one too.
+// passes on what gRPC gave it whatever becomes of that part; what is not redial's own (a sink, a meter, a tracer) is
+// called in one too.
 package guard
 
 import (

@@ -29,8 +29,8 @@ var (
 	_ estats.MetricsRecorder = (*Handler)(nil)
 )
 
-// NewHandler returns a handler of an observer. One that is given to one channel alone finds the channel of an RPC that no
-// picker has seen.
+// NewHandler returns a handler of an observer. One that is given to one channel alone finds the channel of an RPC
+// that no picker has seen.
 func NewHandler(o *record.Observer, metrics GRPCMetrics) *Handler {
 	return &Handler{attachment: o.Attach(), observer: o, metrics: metrics}
 }

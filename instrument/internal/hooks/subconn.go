@@ -16,8 +16,8 @@ type newSubConn struct {
 	opts       balancer.NewSubConnOptions
 }
 
-// hookSubConn makes that a new SubConn's states, dials and handshakes are seen, unless they are already, by the policy's own
-// pick_first child.
+// hookSubConn makes that a new SubConn's states, dials and handshakes are seen, unless they are already, by the
+// policy's own pick_first child.
 func (p *policyConn) hookSubConn(addrs []resolver.Address, opts balancer.NewSubConnOptions) newSubConn {
 	if len(addrs) == 0 || observedBy(p.policy.Observer(), opts.CredsBundle) {
 		return newSubConn{addrs: addrs, opts: opts}
@@ -33,8 +33,8 @@ func (p *policyConn) hookSubConn(addrs []resolver.Address, opts balancer.NewSubC
 	return newSubConn{s, tag(s, addrs), opts}
 }
 
-// addressKey is the key of the subchannel's record among the attributes of a resolver.Address, from where it reaches the
-// dialer.
+// addressKey is the key of the subchannel's record among the attributes of a resolver.Address, from where it reaches
+// the dialer.
 type addressKey struct{ observer *record.Observer }
 
 // tag returns the addresses with the subchannel's record among their attributes, if a dialer needs it.

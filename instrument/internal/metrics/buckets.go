@@ -1,7 +1,8 @@
 package metrics
 
-// The buckets of each histogram, in seconds. A process has all series for each of its targets, and a classic histogram is
-// a series for each bucket: there are few, at the limits that matter. Native histograms have exact quantiles.
+// The buckets of each histogram, in seconds. A process has all series for each of its targets, and a classic
+// histogram is a series for each bucket: there are few, at the limits that matter. Native histograms have exact
+// quantiles.
 var (
 	// attempt: its count says how many there were, and the phases say where the time went.
 	attempt = []float64{1}

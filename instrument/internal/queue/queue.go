@@ -36,8 +36,8 @@ type node struct {
 	next  atomic.Pointer[node]
 }
 
-// New returns an empty queue with room for size events. An event that finds the queue full is dropped. A panic of handle is
-// reported, and the next event is handled.
+// New returns an empty queue with room for size events. An event that finds the queue full is dropped. A panic of
+// handle is reported, and the next event is handled.
 func New(size int64, handle func(event.Event), dropped func(), faults *report.Limiter) *Queue {
 	q := &Queue{handle: handle, dropped: dropped, guard: guard.New("a sink panicked", faults), first: &node{}}
 	q.room.Store(size)
@@ -72,8 +72,8 @@ func (q *Queue) TryDo(task func()) bool {
 	return true
 }
 
-// Do does a task in the goroutine of the sinks, after the events that were added before. It takes no room: the caller bounds
-// the tasks. It never blocks.
+// Do does a task in the goroutine of the sinks, after the events that were added before. It takes no room: the caller
+// bounds the tasks. It never blocks.
 func (q *Queue) Do(task func()) { q.push(&node{task: task}) }
 
 func (q *Queue) push(n *node) {

@@ -23,8 +23,8 @@ type Channel struct {
 	// nearLimit counts the transports on which the next RPC may have to wait for a stream.
 	nearLimit atomic.Int32
 
-	// What follows is guarded by mu, and with it the order of times. There are many channels: the fields are in the order in
-	// which they take the least memory.
+	// What follows is guarded by mu, and with it the order of times. There are many channels: the fields are in the
+	// order in which they take the least memory.
 
 	resolvers int32
 	mu        sync.Mutex
@@ -37,7 +37,8 @@ type Channel struct {
 	policies []*Policy // Oldest first.
 }
 
-// open makes the channel's machine. No lock is held meanwhile: the target is named by a filter that is not redial's own.
+// open makes the channel's machine. No lock is held meanwhile: the target is named by a filter that is not redial's
+// own.
 func (c *Channel) open(target resolver.Target) {
 	c.opening.Do(func() {
 		name, texts := c.observer.cfg.Target(target)
@@ -125,8 +126,8 @@ func (c *Channel) runDeferred() {
 	c.deferred = nil
 }
 
-// finished reports whether nothing more will happen to the channel. Where its state is not known that is so when it has no
-// resolver and no policy: it is closed, or idle and its record begins anew when it wakes.
+// finished reports whether nothing more will happen to the channel. Where its state is not known that is so when it
+// has no resolver and no policy: it is closed, or idle and its record begins anew when it wakes.
 func (c *Channel) finished() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

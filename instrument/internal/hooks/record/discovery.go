@@ -18,8 +18,8 @@ var discovery = estats.RegisterInt64Count(estats.MetricDescriptor{
 	Labels:      []string{"token"},
 })
 
-// discoveries are those that go on, by their token. A token is used again when its discovery is over: handlers that are not
-// redial's see no more of them than there are discoveries at once.
+// discoveries are those that go on, by their token. A token is used again when its discovery is over: handlers that
+// are not redial's see no more of them than there are discoveries at once.
 var discoveries struct {
 	mu   sync.Mutex
 	free []string
