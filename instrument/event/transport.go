@@ -85,6 +85,8 @@ type TransportEnded struct {
 	// InFlight counts the RPCs that it carried when it was lost. Of these Interrupted were killed by the loss, and Retried
 	// were sent again by gRPC itself, since the server had not seen them; the others were still answered.
 	InFlight, Interrupted, Retried int64
+	// RPCs counts all that were sent over it.
+	RPCs int64
 	// TCP is nil where the kernel was not asked.
 	TCP *TCP
 	// RPCError is the error of an RPC that the loss killed, or empty.
@@ -98,9 +100,9 @@ func (TransportEnded) Kind() Kind { return KindTeardown }
 func (TransportEnded) Name() string { return "transport.ended" }
 
 func (e TransportEnded) String() string {
-	return fmt.Sprintf("subchannel %d: transport%s gone after %v: %s%s, %s killed",
-		e.Subchannel, with(" ", e.Conn.ends(), ""), e.Gone.Sub(e.Start), e.Cause,
-		with(` (gRPC reports "`, e.DisconnectError, `")`), count(e.Interrupted, "RPC", "RPCs"))
+	return fmt.Sprintf("subchannel %d: transport%s gone after %v and %s: %s%s, %d killed",
+		e.Subchannel, with(" ", e.Conn.ends(), ""), e.Gone.Sub(e.Start), count(e.RPCs, "RPC", "RPCs"),
+		e.Cause, with(` (gRPC reports "`, e.DisconnectError, `")`), e.Interrupted)
 }
 
 // ends describes both ends of a socket, or is empty where none is known.

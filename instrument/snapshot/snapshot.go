@@ -69,6 +69,7 @@ type Subchannel struct {
 	// Local and Remote are the ends of the transport that is up, or empty.
 	Local  string `json:"local,omitempty"`
 	Remote string `json:"remote,omitempty"`
-	// InFlight counts the RPCs on that transport.
+	// InFlight counts the RPCs on that transport, and RPCs those that were ever sent over it.
 	InFlight int64 `json:"rpcs_in_flight"`
+	RPCs     int64 `json:"rpcs"`
 }

@@ -54,6 +54,8 @@ const (
 	RPCsInterrupted   = attribute.Key("redial.rpcs.interrupted")
 	RPCsInFlight      = attribute.Key("redial.rpcs.in_flight")
 	RPCsRetried       = attribute.Key("redial.rpcs.retried")
+	RPCsSent          = attribute.Key(TransportRPCs)
+	SubchannelRank    = attribute.Key("redial.subchannel.rank")
 	Addresses         = attribute.Key("redial.resolve.addresses")
 	TCPRTT            = attribute.Key("redial.tcp.rtt")
 	TCPRetransmits    = attribute.Key("redial.tcp.retransmits")
@@ -75,6 +77,8 @@ const (
 	PhaseDuration     = "redial.phase.duration"
 	BackoffDuration   = "redial.backoff.duration"
 	TransportDuration = "redial.transport.duration"
+	TransportRPCs     = "redial.transport.rpcs"
+	SubchannelRPCs    = "redial.subchannel.rpcs"
 	InterruptedRPCs   = "redial.transport.interrupted_rpcs"
 	Unattributed      = "redial.transport.unattributed"
 	PickWaitDuration  = "redial.pick.wait.duration"

@@ -57,7 +57,7 @@ func (p *picker) transport(sc balancer.SubConn) *record.Transport {
 	s := p.first.Load()
 	if s == nil || s.SubConn() != sc {
 		found := p.policy.Observer().Subchannel(sc)
-		if found == nil {
+		if found == nil || found.Policy() != p.policy { // The picker of a child policy counts its own.
 			return nil
 		}
 		if s == nil {

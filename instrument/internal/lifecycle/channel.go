@@ -54,6 +54,7 @@ type Channel struct {
 	stateSince time.Time
 	policies   smallSet[*Policy]
 	leaving    smallSet[*Transport] // Those that are draining or finishing.
+	sent       int64                // RPCs sent over transports that ended.
 	waits      map[*Wait]struct{}
 	addresses  []string // Of the resolver's last answer; nil if there was none.
 	// resolver is the newest that was asked, or nil.

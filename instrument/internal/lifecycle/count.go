@@ -7,9 +7,11 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/sample"
 )
 
-// Count adds what the channel has now to the counts of its target. It reports a name resolution that goes on for long.
-func (c *Channel) Count(at time.Time, to *sample.Counts) {
+// Count adds what the channel has now to the counts of its target, and reports a name resolution that goes on for
+// long. With interval an interval of [sample.Spread] ends, and the next begins.
+func (c *Channel) Count(at time.Time, interval bool, to *sample.Counts) {
 	at = c.advance(at)
+	to.RPCs += c.RPCs()
 	if c.state != "" && c.state != event.StateShutdown {
 		to.Channels[c.state]++
 	}
@@ -22,20 +24,53 @@ func (c *Channel) Count(at time.Time, to *sample.Counts) {
 	}
 	for _, p := range c.policies {
 		for _, e := range p.endpoints {
-			e.count(at, to)
+			e.count(at, interval, to)
 		}
 	}
 }
 
-func (e *endpoint) count(at time.Time, to *sample.Counts) {
+// RPCs returns how many RPCs were sent over the channel's transports.
+func (c *Channel) RPCs() int64 {
+	sent := c.sent
+	for _, t := range c.leaving {
+		sent += t.sent()
+	}
+	for _, p := range c.policies {
+		for _, e := range p.endpoints {
+			for _, s := range e.subchannels {
+				if s.transport != nil {
+					sent += s.transport.sent()
+				}
+			}
+		}
+	}
+	return sent
+}
+
+func (e *endpoint) count(at time.Time, interval bool, to *sample.Counts) {
 	if e.episode != nil {
 		to.Disconnected[e.errType]++
 		to.ConnectAge = max(to.ConnectAge, at.Sub(e.episode.start))
 	}
 	for _, s := range e.subchannels {
 		to.Subchannels[s.state]++
-		if t := s.transport; t != nil && t.state == ready && t.notAfter != 0 {
-			to.SeeExpiry(time.Unix(t.notAfter, 0))
+		if t := s.transport; t != nil && t.state == ready {
+			t.count(interval, to)
 		}
 	}
+}
+
+// count adds a READY transport.
+func (t *Transport) count(interval bool, to *sample.Counts) {
+	if t.notAfter != 0 {
+		to.SeeExpiry(time.Unix(t.notAfter, 0))
+	}
+	if !interval {
+		return
+	}
+	sent := t.sent()
+	if t.spans {
+		to.Spread.See(sent - t.sentBefore)
+	}
+	t.sentBefore, t.spans = sent, true
 }

@@ -232,6 +232,7 @@ func (d *driver) ofTransport(n int, what byte) {
 		t.ConnEnd(d.now)
 	case 1:
 		d.inFlight[n].n = int64(what % 3)
+		d.inFlight[n].sent += int64(what % 3)
 	case 2:
 		t.RPCKilled(d.now, "error reading from server: EOF")
 	case 3:

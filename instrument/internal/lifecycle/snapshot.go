@@ -51,7 +51,7 @@ func (s *Subchannel) snapshot() snapshot.Subchannel {
 	}
 	if t := s.transport; t != nil && t.id != 0 {
 		have.Local, have.Remote = texts.Address(t.conn.Local), texts.Address(t.conn.Remote)
-		have.InFlight = t.inFlight()
+		have.InFlight, have.RPCs = t.inFlight(), t.sent()
 	}
 	return have
 }

@@ -65,10 +65,12 @@ type machine struct {
 	counts      []string
 }
 
-// rpcs is a count of RPCs in flight.
-type rpcs struct{ n int64 }
+// rpcs counts the RPCs of a transport.
+type rpcs struct{ n, sent int64 }
 
 func (r *rpcs) InFlight() int64 { return r.n }
+
+func (r *rpcs) Sent() int64 { return r.sent }
 
 func newMachine() *machine {
 	m := &machine{
@@ -106,11 +108,17 @@ func (m *machine) reported() string {
 // count describes what the channel has at a time.
 func (m *machine) count(at time.Time) string {
 	of := sample.ByTarget{}.Of("")
-	m.ch.Count(at, of)
+	m.ch.Count(at, true, of)
 	text := fmt.Sprintf("waiting %v, disconnected %v, connecting for %v, resolving for %v",
 		of.Waiting, of.Disconnected, of.ConnectAge, of.ResolveAge)
 	if !of.NotAfter.IsZero() {
 		text += fmt.Sprintf(", certificate until %v", of.NotAfter.Sub(begin))
+	}
+	if of.RPCs > 0 {
+		text += fmt.Sprintf(", RPCs %d", of.RPCs)
+	}
+	if s := of.Spread; s.Subchannels > 0 {
+		text += fmt.Sprintf(", of %d subchannels %d to %d", s.Subchannels, s.LeastBusy, s.Busiest)
 	}
 	return text
 }
@@ -144,7 +152,7 @@ func (m *machine) line(line string) error {
 //	add P S ADDRESS | address S ADDRESS | state S STATE [ERROR]
 //	dial S | tried S ADDRESS | dialed S [ERROR] | shake S | shaken S [ERROR] | secured S CERTIFICATE_EXPIRES
 //	up S T | kernel T STATE IDLE | read T eof|reset|rejected | lost T WORD | gone T | check T
-//	rpcs T N | killed T ERROR
+//	rpcs T N | sent T N | killed T ERROR
 //	wait P W | pending W | queued P W | picked W | dropped W | delayed W | waited W OUTCOME [ERROR] | refuse P ERROR
 //	count | interrupt
 func (m *machine) input(at time.Time, what string, args []string) error {
@@ -253,6 +261,9 @@ func (m *machine) transportInput(at time.Time, what string, args []string, rest 
 		t.Check(at)
 	case "rpcs":
 		_, err := fmt.Sscan(args[1], &m.rpcsOf(args[0]).n)
+		return err == nil
+	case "sent":
+		_, err := fmt.Sscan(args[1], &m.rpcsOf(args[0]).sent)
 		return err == nil
 	case "killed":
 		t.RPCKilled(at, wordOf(rest(1)))

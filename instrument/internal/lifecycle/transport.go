@@ -66,6 +66,8 @@ var transportMoves = [...][]transportState{
 type RPCs interface {
 	// InFlight returns how many RPCs the transport carries now.
 	InFlight() int64
+	// Sent returns how many RPCs were sent over the transport.
+	Sent() int64
 }
 
 // Transport is one HTTP/2 connection.
@@ -80,6 +82,9 @@ type Transport struct {
 	start   time.Time
 	// notAfter is when the server's certificate expires, in Unix time, or zero.
 	notAfter int64
+	// sentBefore is what was sent before the newest interval of [Channel.Count], and spans whether it was READY then.
+	sentBefore int64
+	spans      bool
 
 	tcpInfoAvailable bool
 	// loss is nil until something is known of it: a READY transport takes less memory so.
@@ -148,6 +153,9 @@ func (t *Transport) move(to transportState) bool {
 		return false
 	}
 	t.state = to
+	if to == ended {
+		t.ch.sent += t.sent()
+	}
 	return true
 }
 
@@ -306,7 +314,7 @@ func (t *Transport) end(at time.Time, o event.Outcome) {
 		Gone: latest(l.goneAt, lost), Cause: t.why(), Outcome: o, DisconnectError: l.evidence.DisconnectError,
 		HTTP2ErrorCode: l.evidence.GoAwayCode(), GoAwayDebugData: l.evidence.GoAwayDebugData(),
 		InFlight: max(l.inFlight, l.interrupted+l.retried), Interrupted: l.interrupted + max(0, t.inFlight()),
-		Retried: l.retried, TCP: l.evidence.TCP, RPCError: l.evidence.RPCError,
+		Retried: l.retried, RPCs: t.sent(), TCP: l.evidence.TCP, RPCError: l.evidence.RPCError,
 	}
 	t.sub.endpoint.remember(done)
 	t.sub.emit(done)
@@ -319,6 +327,13 @@ func (t *Transport) inFlight() int64 {
 		return 0
 	}
 	return t.rpcs.InFlight()
+}
+
+func (t *Transport) sent() int64 {
+	if t.rpcs == nil {
+		return 0
+	}
+	return t.rpcs.Sent()
 }
 
 func (t *Transport) why() event.Cause {

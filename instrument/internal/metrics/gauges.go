@@ -19,6 +19,9 @@ import (
 type gauges struct {
 	channels, subchannels, waiting, disconnected metric.Int64ObservableUpDownCounter
 
+	rpcs           metric.Int64ObservableCounter
+	subchannelRPCs metric.Int64ObservableGauge
+
 	connectAge, resolveAge, resolved, notAfter metric.Float64ObservableGauge
 
 	meter        metric.Meter
@@ -32,6 +35,7 @@ type gauges struct {
 type seen struct {
 	failures map[string]struct{} // The classes of failure that kept an endpoint disconnected.
 	resolved time.Time
+	rpcs     int64
 }
 
 // states are those in which a channel or subchannel is there.
@@ -53,6 +57,9 @@ func (m *maker) gauges() *gauges {
 		resolved: m.floatGauge(signal.ResolveSuccess, "When the name resolver last gave addresses, in Unix time."),
 		notAfter: m.floatGauge(signal.TLSServerNotAfter,
 			"When the first of the server certificates of READY transports expires, in Unix time."),
+		rpcs: m.observed(signal.TransportRPCs, "{rpc}", "RPCs that were sent over transports."),
+		subchannelRPCs: m.intGauge(signal.SubchannelRPCs, "{rpc}",
+			"RPCs of the busiest and of the least busy READY subchannel between two collections."),
 	}
 }
 
@@ -61,7 +68,8 @@ func (g *gauges) open(count func() sample.ByTarget) (err error) {
 	g.registration, err = g.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		g.observe(o, count())
 		return nil
-	}, g.channels, g.subchannels, g.waiting, g.disconnected, g.connectAge, g.resolveAge, g.resolved, g.notAfter)
+	}, g.channels, g.subchannels, g.waiting, g.disconnected, g.connectAge, g.resolveAge, g.resolved, g.notAfter, g.rpcs,
+		g.subchannelRPCs)
 	return err
 }
 
@@ -96,6 +104,13 @@ func (g *gauges) observe(o metric.Observer, now sample.ByTarget) {
 		if !of.NotAfter.IsZero() {
 			o.ObserveFloat64(g.notAfter, unix(of.NotAfter), only)
 		}
+		// One that gRPC found no stream for counts until then.
+		before.rpcs = max(before.rpcs, of.RPCs)
+		o.ObserveInt64(g.rpcs, before.rpcs, only)
+		if of.Spread.Subchannels > 0 {
+			o.ObserveInt64(g.subchannelRPCs, of.Spread.Busiest, ranked(target, "busiest"))
+			o.ObserveInt64(g.subchannelRPCs, of.Spread.LeastBusy, ranked(target, "least_busy"))
+		}
 	}
 }
 
@@ -128,6 +143,10 @@ func in(target string, key attribute.Key, s event.State) metric.ObserveOption {
 	return metric.WithAttributes(signal.Target.String(target), key.String(string(s)))
 }
 
+func ranked(target, rank string) metric.ObserveOption {
+	return metric.WithAttributes(signal.Target.String(target), signal.SubchannelRank.String(rank))
+}
+
 func withClass(target, class string) metric.ObserveOption {
 	if class == "" {
 		return metric.WithAttributes(signal.Target.String(target))
@@ -149,6 +168,18 @@ func (m *maker) upDown(name, unit, description string) metric.Int64ObservableUpD
 	c, err := m.meter.Int64ObservableUpDownCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
 	m.note(err)
 	return c
+}
+
+func (m *maker) observed(name, unit, description string) metric.Int64ObservableCounter {
+	c, err := m.meter.Int64ObservableCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
+	m.note(err)
+	return c
+}
+
+func (m *maker) intGauge(name, unit, description string) metric.Int64ObservableGauge {
+	g, err := m.meter.Int64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(description))
+	m.note(err)
+	return g
 }
 
 func (m *maker) floatGauge(name, description string) metric.Float64ObservableGauge {

@@ -86,6 +86,7 @@ func everyCount() sample.ByTarget {
 	now := sample.ByTarget{}
 	of := now.Of(head.Target)
 	of.NotAfter = start
+	of.Spread.See(1)
 	for _, class := range failure.Types {
 		of.Disconnected[class] = 1
 	}

@@ -37,6 +37,26 @@ type Counts struct {
 	ConnectAge, ResolveAge time.Duration
 	// NotAfter is when the first of the server certificates of READY transports expires, or zero if none is known.
 	NotAfter time.Time
+	// RPCs counts those that were ever sent over transports.
+	RPCs   int64
+	Spread Spread
+}
+
+// Spread is how RPCs spread over the subchannels of a target during an interval.
+type Spread struct {
+	// Subchannels counts those that were READY at the interval's begin and end, with the same transport.
+	Subchannels int
+	// Busiest and LeastBusy are how many RPCs were sent over one of them, at most and at least.
+	Busiest, LeastBusy int64
+}
+
+// See adds a subchannel over which so many RPCs were sent.
+func (s *Spread) See(rpcs int64) {
+	if s.Subchannels == 0 {
+		s.LeastBusy = rpcs
+	}
+	s.Subchannels++
+	s.Busiest, s.LeastBusy = max(s.Busiest, rpcs), min(s.LeastBusy, rpcs)
 }
 
 // SeeExpiry records the expiry of one READY transport's certificate.

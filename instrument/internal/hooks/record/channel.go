@@ -138,6 +138,13 @@ func (c *Channel) finished() bool {
 	return c.shutdown || !known && len(c.policies) == 0
 }
 
+// sent returns how many RPCs were sent over the channel's transports.
+func (c *Channel) sent() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.machine.RPCs()
+}
+
 func (c *Channel) interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -6,6 +6,7 @@ package record
 import (
 	"cmp"
 	"context"
+	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -70,6 +71,10 @@ type Observer struct {
 	mu       sync.Mutex
 	channels map[any]*Channel // By the channel's metrics recorder, which its balancers and resolvers share.
 	sweepAt  int
+	// sent counts the RPCs of the channels that are forgotten, by target.
+	sent map[string]int64
+
+	counting intervals
 
 	subchannels sync.Map // balancer.SubConn -> *Subchannel
 	connections table.Connections[*Subchannel]
@@ -105,6 +110,7 @@ func New(cfg Config) *Observer {
 	observed.Store(true)
 	o := &Observer{
 		cfg: cfg, guard: guard.New(hookPanicked, cfg.Faults), channels: map[any]*Channel{}, sweepAt: firstSweep,
+		sent: map[string]int64{},
 		machines: lifecycle.Config{
 			NextID: func() event.ID { return event.ID(ids.Add(1)) }, Emit: cfg.Events.Emit,
 			Backoff: cfg.Backoff, BackoffKnown: cfg.BackoffKnown,
@@ -151,7 +157,7 @@ func (o *Observer) sweep() {
 	for _, c := range o.channels {
 		c.withLock(func(time.Time) {})
 		if c.finished() {
-			delete(o.channels, c.key)
+			o.forget(c)
 		}
 	}
 	o.sweepAt = 2*len(o.channels) + firstSweep
@@ -174,22 +180,30 @@ func (o *Observer) Snapshot() []snapshot.Channel {
 // Counts counts what there is now. The state of every channel is looked at, and reported even if nothing else happens
 // to the channel.
 func (o *Observer) Counts() sample.ByTarget {
-	now := sample.ByTarget{}
-	for _, c := range o.all() {
-		c.withLock(func(at time.Time) { c.machine.Count(at, now.Of(c.machine.Target())) })
-		o.forgetIfFinished(c)
-	}
-	return now
+	return o.counting.count(time.Now(), func(interval bool) sample.ByTarget {
+		now := sample.ByTarget{}
+		for _, c := range o.allWithForgotten(now) {
+			c.withLock(func(at time.Time) { c.machine.Count(at, interval, now.Of(c.machine.Target())) })
+			o.forgetIfFinished(c)
+		}
+		return now
+	})
 }
 
 func (o *Observer) all() []*Channel {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	all := make([]*Channel, 0, len(o.channels))
-	for _, c := range o.channels {
-		all = append(all, c)
+	return slices.Collect(maps.Values(o.channels))
+}
+
+// allWithForgotten is all, and adds what was sent by the channels that are none of them any more.
+func (o *Observer) allWithForgotten(to sample.ByTarget) []*Channel {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for target, sent := range o.sent {
+		to.Of(target).RPCs = sent
 	}
-	return all
+	return slices.Collect(maps.Values(o.channels))
 }
 
 func (o *Observer) forgetIfFinished(c *Channel) {
@@ -198,7 +212,15 @@ func (o *Observer) forgetIfFinished(c *Channel) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.channels, c.key)
+	o.forget(c)
+}
+
+// forget forgets a channel that is finished, but not what it sent.
+func (o *Observer) forget(c *Channel) {
+	if o.channels[c.key] == c {
+		delete(o.channels, c.key)
+		o.sent[c.machine.Target()] += c.sent()
+	}
 }
 
 // Close ends all that is open, as interrupted. The observer does nothing from then on.

@@ -19,12 +19,16 @@ import (
 // RPCStarted records that an RPC was placed on the transport, and returns what its end must be reported to. It
 // allocates nothing.
 func (t *Transport) RPCStarted() (done func(balancer.DoneInfo)) {
+	t.placed.Add(1)
 	t.streams.changed(t.channel, t.inFlight.Add(1))
 	return t.done
 }
 
 // rpcDone records that an RPC is done, unless its end has to show first whether the server answered it.
 func (t *Transport) rpcDone(info balancer.DoneInfo) {
+	if !info.BytesSent {
+		t.unsent.Add(1)
+	}
 	if info.Err != nil && len(info.Trailer) == 0 { // One with a trailer was answered.
 		if t.rpcFailed(info) {
 			return

@@ -30,9 +30,11 @@ type Transport struct {
 	machine *lifecycle.Transport // Nil if it did not begin.
 	samples *samples             // Nil unless the socket is sampled.
 	done    func(balancer.DoneInfo)
-	// inFlight counts the RPCs on it.
-	inFlight atomic.Int64
-	streams  streams
+	// placed counts the RPCs that were ever placed on it, and inFlight those that are on it now.
+	placed, inFlight atomic.Int64
+	// unsent counts the RPCs for which gRPC made no stream. It is small: a transport takes memory as long as it lives.
+	unsent  atomic.Uint32
+	streams streams
 	// leaving: the transport takes no new RPCs, and the last one's end completes its record.
 	leaving atomic.Bool
 	// forgotten: the transport is not found any more.
@@ -55,6 +57,9 @@ func (o *Observer) NewTransport(local net.Addr) *Transport {
 
 // InFlight implements [lifecycle.RPCs].
 func (t *Transport) InFlight() int64 { return t.inFlight.Load() }
+
+// Sent implements [lifecycle.RPCs].
+func (t *Transport) Sent() int64 { return t.placed.Load() - int64(t.unsent.Load()) }
 
 // Begin records that the connection begins, if its subchannel is known.
 func (o *Observer) Begin(t *Transport) {
