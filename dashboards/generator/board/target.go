@@ -31,9 +31,10 @@ func Target(s *promql.Signals) (dashboard.Dashboard, error) {
 		WithPanel(m.phaseHeat().Height(8).Span(12)).
 		WithPanel(m.phaseLatency().Height(8).Span(12)).
 		WithRow(row("RPCs")).
-		WithPanel(m.waitingByReason().Height(7).Span(8)).
-		WithPanel(m.waitDuration().Height(7).Span(8)).
-		WithPanel(m.refusedAndKilled().Height(7).Span(8)).
+		WithPanel(m.waitingByReason().Height(7).Span(6)).
+		WithPanel(m.waitDuration().Height(7).Span(6)).
+		WithPanel(m.refusedAndKilled().Height(7).Span(6)).
+		WithPanel(m.spreadOfRPCs().Height(7).Span(6)).
 		WithRow(row("Names")).
 		WithPanel(m.resolutionsByOutcome().Height(7).Span(8)).
 		WithPanel(m.resolutionTime().Height(7).Span(8)).

@@ -81,6 +81,20 @@ var alerts = []alert{
 			whyLost + ".",
 	},
 	{
+		name: "RedialWaitBudgetBurnsFast", severity: critical, minutes: 2, dashboard: target,
+		expr:    burns(14.4, "1h", "5m"),
+		summary: "RPCs to {{ $labels.grpc_target }} wait for connections",
+		description: "{{ $value | humanizePercentage }} of the RPCs of job {{ $labels.job }} to {{ $labels.grpc_target }} waited for longer than a second in " +
+			"the last hour: " + whyWaiting + ". At this rate a month's budget of 0.1 % is spent in two days.",
+	},
+	{
+		name: "RedialWaitBudgetBurnsSlowly", severity: warning, minutes: 15, dashboard: target,
+		expr:    burns(6, "6h", "30m"),
+		summary: "RPCs to {{ $labels.grpc_target }} wait for connections too often",
+		description: "{{ $value | humanizePercentage }} of the RPCs of job {{ $labels.job }} to {{ $labels.grpc_target }} waited for longer than a second in " +
+			"the last six hours: " + whyWaiting + ". At this rate a month's budget of 0.1 % is spent in five days.",
+	},
+	{
 		name: "RedialTooManyPings", severity: warning, dashboard: target,
 		expr:    sumBy(ofInstance, promql.Observations(`redial_transport_duration_seconds{redial_teardown_cause="too_many_pings"}`, "15m")) + " > 0",
 		summary: "{{ $labels.grpc_target }} says too_many_pings",
@@ -126,6 +140,16 @@ var alerts = []alert{
 
 const ready = `redial_subchannels{grpc_subchannel_state="ready"}`
 
+// burns compares the share of RPCs that waited for longer than a second with a budget of one of a thousand, in a long window,
+// so that it matters, and in a short one, so that it goes on.
+func burns(times float64, long, short string) string {
+	share := func(window string) string {
+		of := func(series string) string { return sumBy(ofTarget, "sum_over_time("+series+"["+window+"])") }
+		return fmt.Sprintf("%[1]s / (%[1]s + %[2]s)", of(Slow), of(Sent))
+	}
+	return fmt.Sprintf("%s > %v * 0.001 and %s > %v * 0.001", share(long), times, share(short), times)
+}
+
 // What a description says of the cause, asked when the alert fires.
 var (
 	whyDisconnected = asked("error_type", `redial_endpoint_disconnected{job=%q,instance=%q,grpc_target=%q,error_type!=\"\"}`,
@@ -133,6 +157,8 @@ var (
 	whyLost = asked("redial_teardown_cause",
 		`sum by (redial_teardown_cause) (increase({__name__=~\"redial_transport_duration_seconds(_count)?\",job=%q,grpc_target=%q}[10m]))`,
 		"of causes unknown", "$labels.job $labels.grpc_target")
+	whyWaiting = asked("redial_wait_reason", `sum by (redial_wait_reason) (redial_pick_waiting{job=%q,grpc_target=%q})`,
+		"nobody waits just now", "$labels.job $labels.grpc_target")
 )
 
 // asked is a template that says the label of the highest series that a query finds.

@@ -23,6 +23,9 @@ const (
 	Attempts = "instance_target:redial_attempts:growth1m"
 	// Harmed counts the RPCs that were refused or killed.
 	Harmed = "instance_target:redial_rpcs_harmed:growth1m"
+	// Slow counts the RPCs that waited for longer than a second, and Sent those that a transport took, of all instances.
+	Slow = "target:redial_rpcs_slow:growth1m"
+	Sent = "target:redial_rpcs_sent:growth1m"
 )
 
 const (
@@ -32,6 +35,8 @@ const (
 	attempts   = "redial_attempt_duration_seconds"
 	killed     = "redial_transport_interrupted_rpcs_total"
 	refused    = "redial_pick_unavailable_rpcs_total"
+	waits      = "redial_pick_wait_duration_seconds"
+	sent       = "redial_transport_rpcs_total"
 )
 
 // recording is a recording rule, and the labels by which it groups.
@@ -52,7 +57,14 @@ var recordings = []recording{
 	{Lost, promql.Observations(lost, window), ofInstance},
 	{Attempts, promql.Observations(attempts, window), with(ofInstance, "redial_outcome")},
 	{Harmed, "(" + promql.Growth(killed, window) + " or " + promql.Growth(refused, window) + ")", ofInstance},
+	{Slow, slow, ofTarget},
+	{Sent, promql.Growth(sent, window), ofTarget},
 }
+
+// slow counts waits above a second, which is a bound of the classic histogram's buckets.
+var slow = "(" + promql.Growth(promql.Part(waits, "_count"), window) + " - ignoring (le) " +
+	promql.Growth(`redial_pick_wait_duration_seconds_bucket{le=~"1|1[.]0"}`, window) + " or " +
+	fmt.Sprintf("histogram_count(%[1]s) * histogram_fraction(1, Inf, %[1]s) >= 0", promql.NativeGrowth(waits, window)) + ")"
 
 func with(labels []string, more ...string) []string {
 	return append(append([]string{}, labels...), more...)
