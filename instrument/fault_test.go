@@ -1,5 +1,7 @@
 package instrument_test
 
+//lint:file-ignore SA1019 A policy of gRPC's older interface is made of what gRPC deprecated.
+
 import (
 	"context"
 	"net"
