@@ -166,7 +166,7 @@ func (b *backend) expire(expired bool) {
 func (b *backend) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	until := time.Now().Add(24 * time.Hour)
+	until := time.Now().AddDate(0, 3, 0) // Longer than RedialCertificateExpiring waits for.
 	if b.expired {
 		until = time.Now().Add(-time.Minute)
 	}

@@ -42,7 +42,7 @@ func certificate(names []string, until time.Time) (*tls.Certificate, error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(until.UnixNano()), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
-		NotBefore: until.Add(-48 * time.Hour), NotAfter: until,
+		NotBefore: until.AddDate(-1, 0, 0), NotAfter: until,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	public, private, err := ed25519.GenerateKey(rand.Reader)
