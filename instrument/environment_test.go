@@ -50,6 +50,7 @@ type environment struct {
 	mu     sync.Mutex
 	names  map[string]string
 	abrupt bool // A server was stopped.
+	anyOne bool // The policy sends RPCs over any one of its transports.
 	unseen int  // How many connections redial is not attached to.
 	events []event.Event
 	more   chan struct{} // Closed and made anew with each event.

@@ -235,6 +235,8 @@ func (env *environment) renderAttributes(kvs []attribute.KeyValue) (parts []stri
 		switch {
 		case slices.Contains(unsteady, kv.Key):
 			value = "*"
+		case kv.Key == "redial.transport.rpcs" && env.anyOne:
+			value = "*"
 		case kv.Key == "redial.backoff.total" && value != "0":
 			value = "*"
 		case kv.Key == "server.address":

@@ -170,6 +170,7 @@ func TestWrapBalancer(t *testing.T) {
 	env.connect(cc)
 	awaitKind[event.TransportReady](env, 2)
 	mustCall(t, cc)
+	env.anyOne = true
 	env.golden()
 }
 
