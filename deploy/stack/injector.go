@@ -35,12 +35,17 @@ const rest = 15 * time.Second
 // firstRest is that before the first step.
 const firstRest = 5 * time.Second
 
+// outage is long enough for RedialTargetDisconnected to fire: 30 s without a connection, seen by the rules at each minute,
+// and that for a minute.
+const outage = 3 * time.Minute
+
 // story is what is played, in a loop. In a step that lasts the backend heals by itself.
 var story = []step{
 	{
-		Name: "backend-1 crashes and is back after 10 s", Lasts: 10 * time.Second,
-		Expect: "pick-first: connection_refused, backoff, RPCs refused. round-robin: one endpoint disconnected, no RPC refused.",
-		do:     breakBackend("restart", 10*time.Second, 0),
+		Name: "backend-1 crashes and is back after 3 min", Lasts: outage,
+		Expect: "pick-first: connection_refused, backoff, RPCs refused; RedialTargetDisconnected fires. " +
+			"round-robin: one endpoint disconnected, no RPC refused.",
+		do: breakBackend("restart", outage, 0),
 	}, {
 		Name: "backend-3 is replaced, and says GOAWAY", Lasts: 5 * time.Second,
 		Expect: "round-robin and proxied: a teardown with the cause goaway, no RPC killed, a redial within milliseconds.",
