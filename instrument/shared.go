@@ -1,0 +1,35 @@
+package instrument
+
+import (
+	"reflect"
+	"sync"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// shared is the handler of all channels whose option says nothing of its own. A program that asks for the option at each
+// dial has one handler then: each takes memory, and a callback at each collection, for as long as the process lives.
+var shared struct {
+	mu      sync.Mutex
+	tracer  trace.TracerProvider
+	meter   metric.MeterProvider
+	handler *Handler
+}
+
+// sharedHandler returns the handler of the global providers, which is another one where a program has set others.
+func sharedHandler() *Handler {
+	tracer, meter := otel.GetTracerProvider(), otel.GetMeterProvider()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if shared.handler == nil || !same(shared.tracer, tracer) || !same(shared.meter, meter) {
+		shared.tracer, shared.meter, shared.handler = tracer, meter, NewHandler()
+	}
+	return shared.handler
+}
+
+// same reports whether two providers are one. Those of types that cannot be compared are not.
+func same(a, b any) bool {
+	return reflect.TypeOf(a) == reflect.TypeOf(b) && reflect.TypeOf(a).Comparable() && a == b
+}
