@@ -168,3 +168,16 @@ func TestMounted(t *testing.T) {
 		t.Errorf("POST is answered with %s", resp.Status)
 	}
 }
+
+// The agent answers to the name on which it listens. (In capitals, it is a name that nothing else allows.)
+func TestNameListenedOn(t *testing.T) {
+	a := start(t, agent.WithListen("LOCALHOST:0"))
+	for host, want := range map[string]int{"LOCALHOST": http.StatusOK, "attacker.example": http.StatusForbidden} {
+		r, w := httptest.NewRequest(http.MethodGet, "/metrics", nil), httptest.NewRecorder()
+		r.Host = host
+		a.Handler().ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("the host %s is answered with %d, want %d", host, w.Code, want)
+		}
+	}
+}

@@ -8,10 +8,10 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/stats"
 
@@ -37,7 +37,7 @@ type Agent struct {
 	journal    *journal.Journal
 	prometheus *prometheus.Exporter // Nil where the user has a MeterProvider of their own.
 	providers  *providers
-	vitals     metric.Registration
+	endVitals  func() error
 	api        http.Handler
 	server     *server // Nil unless the agent listens.
 
@@ -46,9 +46,10 @@ type Agent struct {
 	stopErr  error         // Set before stopped is closed.
 }
 
-// Start reads the settings, and starts what they ask for. A setting that is not allowed, a port that is taken or a
-// registry that has an exporter already ends it with an error that names it, and nothing is left running. The context
-// is for starting only: what runs is ended by [Agent.Shutdown]. What goes wrong later is reported to otel.Handle.
+// Start reads the settings, and starts what they ask for. A setting that is not allowed, a port that is taken, a
+// registry that has an exporter already or a MeterProvider that gives no instruments ends it with an error that names
+// it, and nothing is left running. The context is for starting only: what runs is ended by [Agent.Shutdown]. What goes
+// wrong later is reported to otel.Handle.
 //
 // An agent may be started after another was shut down, with the same address and registry.
 func Start(ctx context.Context, opts ...Option) (a *Agent, err error) {
@@ -62,7 +63,7 @@ func Start(ctx context.Context, opts ...Option) (a *Agent, err error) {
 	a = &Agent{journal: journal.New(cfg.journalSize), stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("redial agent: %w", errors.Join(err, a.abandon()))
+			err = fmt.Errorf("redial agent: %w", errors.Join(err, a.abandon(ctx)))
 			a = nil
 		}
 	}()
@@ -77,13 +78,17 @@ func Start(ctx context.Context, opts ...Option) (a *Agent, err error) {
 			return a, err
 		}
 	}
-	lost := func(n int64) { a.handler.CountDropped("otlp", n) }
+	var observing atomic.Pointer[instrument.Handler] // No span is made before there is one, and so none is lost.
+	lost := func(n int64) {
+		if h := observing.Load(); h != nil {
+			h.CountDropped("otlp", n)
+		}
+	}
 	reporter := delivery.NewReporter(lost, limiter)
 	if a.providers, err = newProviders(ctx, cfg, a.prometheus, reporter); err != nil {
 		return a, err
 	}
-	meter := a.providers.meter.Meter(scope, metric.WithInstrumentationVersion(instrument.Version))
-	if a.vitals, err = vitals.Register(meter, a.journal, reporter); err != nil {
+	if a.endVitals, err = vitals.Register(a.providers.meter, scope, a.journal, reporter); err != nil {
 		return a, err
 	}
 	sinks := []instrument.Option{
@@ -95,16 +100,21 @@ func Start(ctx context.Context, opts ...Option) (a *Agent, err error) {
 		sinks = append(sinks, instrument.WithSink(eventlog.New(cfg.logger)))
 	}
 	a.handler = instrument.NewHandler(append(sinks, cfg.instrument...)...)
-	a.api = newAPI(a, cfg.hosts)
+	observing.Store(a.handler)
+	a.api = newAPI(a, cfg.allowedHosts())
 	if a.server != nil {
 		a.server.serve(a.api)
 	}
 	return a, nil
 }
 
-// abandon ends what was started so far, and waits for nothing.
-func (a *Agent) abandon() error {
+// abandon ends what was started so far, and sends nothing.
+func (a *Agent) abandon(ctx context.Context) error {
 	var errs []error
+	if a.providers != nil {
+		a.providers.reporter.GiveUp()
+		errs = append(errs, a.providers.shutdown(ctx))
+	}
 	if a.server != nil {
 		errs = append(errs, a.server.listener.Close())
 	}
@@ -150,17 +160,24 @@ const giveUpTime = time.Second
 
 // shutdown ends what runs. observed is how the end of the observation went.
 func (a *Agent) shutdown(ctx context.Context, observed error) error {
-	errs := []error{observed, a.providers.shutdown(ctx), a.vitals.Unregister()}
+	release := sync.OnceValue(func() error { return a.release(ctx) })
+	// The providers take a while to give up, and Shutdown may return before they have.
+	defer context.AfterFunc(ctx, func() { _ = release() })()
+	if err := errors.Join(observed, a.providers.shutdown(ctx), a.endVitals(), release()); err != nil {
+		return fmt.Errorf("redial agent: shutdown: %w", err)
+	}
+	return nil
+}
+
+// release makes the port and the registry free for another agent.
+func (a *Agent) release(ctx context.Context) (err error) {
 	if a.server != nil {
-		errs = append(errs, a.server.shutdown(ctx))
+		err = a.server.shutdown(ctx)
 	}
 	if a.prometheus != nil {
 		a.prometheus.Unregister()
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("redial agent: shutdown: %w", err)
-	}
-	return nil
+	return err
 }
 
 // running reports whether the agent is not shut down.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -22,11 +21,6 @@ type api struct{ agent *Agent }
 const maxChannels = 1000
 
 func newAPI(a *Agent, hosts allowedHosts) http.Handler {
-	if a.server != nil {
-		if host, _, err := net.SplitHostPort(a.server.listener.Addr().String()); err == nil {
-			hosts = append(slices.Clone(hosts), host)
-		}
-	}
 	all, answers, w := http.NewServeMux(), http.NewServeMux(), &api{a}
 	all.HandleFunc("GET /healthz", w.health)
 	if a.prometheus != nil {

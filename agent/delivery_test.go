@@ -192,6 +192,7 @@ func TestFullQueue(t *testing.T) {
 		return len(lines) == 1 && strings.Contains(lines[0], `redial_sink="otlp"`) &&
 			strings.HasSuffix(lines[0], "} 46")
 	})
+	eventually(t, "a report", func() bool { return len(reports.own()) > 0 })
 	if errs := reports.own(); len(errs) != 1 || !strings.Contains(errs[0].Error(), "the queue is full") {
 		t.Errorf("reported: %v", errs)
 	}

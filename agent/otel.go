@@ -82,7 +82,7 @@ var (
 
 var milliseconds = env.Whole(1, env.MaxMilliseconds, "milliseconds")
 
-// listOf allows some words, several separated by commas, or none alone.
+// listOf allows some words, several separated by commas and each once, or none alone.
 func listOf(words ...string) env.Check {
 	return func(name, value string) error {
 		all := fields(value)
@@ -92,6 +92,11 @@ func listOf(words ...string) env.Check {
 		}
 		if slices.Contains(all, exportNone) && len(all) > 1 {
 			return env.Bad(name, value, "none alone, or others without it")
+		}
+		for i, word := range all {
+			if slices.Contains(all[:i], word) {
+				return env.Bad(name, value, word+" once")
+			}
 		}
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -104,6 +105,15 @@ func newConfig(opts []Option) (*config, error) {
 	}
 	c.readOTel()
 	return c, errors.Join(c.errs...)
+}
+
+// allowedHosts are the names of the setting, and the one on which the agent listens.
+func (c *config) allowedHosts() allowedHosts {
+	host, _, err := net.SplitHostPort(c.listen)
+	if err != nil || host == "" {
+		return c.hosts
+	}
+	return append(slices.Clone(c.hosts), host)
 }
 
 // apply sets what an option says in place of a variable.

@@ -39,6 +39,7 @@ func TestBadEnvironment(t *testing.T) {
 		{"OTEL_TRACES_EXPORTER", "zipkin", `OTEL_TRACES_EXPORTER="zipkin": want one of otlp, console, none`},
 		{"OTEL_TRACES_EXPORTER", ",", `OTEL_TRACES_EXPORTER=",": want one of otlp, console, none`},
 		{"OTEL_METRICS_EXPORTER", "otlp,none", `OTEL_METRICS_EXPORTER="otlp,none": want none alone`},
+		{"OTEL_TRACES_EXPORTER", "otlp, otlp", `OTEL_TRACES_EXPORTER="otlp, otlp": want otlp once`},
 		{"OTEL_RESOURCE_ATTRIBUTES", "nonsense", `OTEL_RESOURCE_ATTRIBUTES: want key=value pairs`},
 		{"OTEL_RESOURCE_ATTRIBUTES", "team=%ff", `OTEL_RESOURCE_ATTRIBUTES: want key=value pairs`},
 		{"OTEL_SERVICE_NAME", "check\xffout", `OTEL_SERVICE_NAME="check\xffout": want a text in UTF-8`},

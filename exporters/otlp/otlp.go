@@ -38,8 +38,9 @@ const (
 	HTTPProtobuf Protocol = "http/protobuf"
 )
 
-// RetryFor is how long one export is tried, with waits of one to ten seconds, or as the collector asks. It ends sooner
-// when the exporter is shut down or the export's context is done.
+// RetryFor is how long one export is tried. The waits between tries grow from one second to ten, each made shorter or
+// longer by up to a half at random, or are as the collector asks. It ends sooner when the exporter is shut down or the
+// export's context is done.
 const RetryFor = retry.For
 
 // Option changes what an exporter does.

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -71,6 +72,7 @@ type Exporter struct {
 	gatherer   prometheus.Gatherer
 	registerer prometheus.Registerer
 	added      []prometheus.Collector
+	unregister sync.Once
 }
 
 // New returns an exporter. Its error says what could not be added to the registry: the registry has an exporter
@@ -152,10 +154,11 @@ func (e *Exporter) Reader() sdkmetric.Reader { return e.reader }
 // Unregister takes the exporter's metrics out of the registry that [WithRegistry] named, which may take another
 // exporter from then on.
 func (e *Exporter) Unregister() {
-	for _, c := range e.added {
-		e.registerer.Unregister(c)
-	}
-	e.added = nil
+	e.unregister.Do(func() {
+		for _, c := range e.added {
+			e.registerer.Unregister(c)
+		}
+	})
 }
 
 // The limits of the handler: Prometheus scrapes one at a time and gives up after ten seconds by default.

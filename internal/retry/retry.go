@@ -19,7 +19,8 @@ const (
 	For = 5 * time.Minute
 	// Official is how long the official exporters over HTTP try by themselves: only they read the header Retry-After.
 	Official = 5 * time.Second
-	// First and Longest are the shortest and the longest wait between two tries.
+	// First and Longest are the first and the longest wait between two tries, each of which is made shorter or longer
+	// by up to a half at random.
 	First   = time.Second
 	Longest = 10 * time.Second
 	// throttled is the wait after a collector asked for a longer one than the official exporter would grant.

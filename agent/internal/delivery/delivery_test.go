@@ -151,3 +151,21 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("an export that the SDK cuts off has failed (%v)", err)
 	}
 }
+
+// A span that ends after Shutdown is counted as lost.
+func TestSpanAfterShutdown(t *testing.T) {
+	var lost, sent int
+	r := delivery.NewReporter(func(n int64) { lost += int(n) }, report.New(func(error) {}))
+	p := delivery.Spans(exporter(func(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
+		sent += len(spans)
+		return nil
+	}), 10, time.Minute, r)
+	p.OnEnd(span())
+	if err := p.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	p.OnEnd(span())
+	if sent != 1 || lost != 1 {
+		t.Errorf("%d spans were sent and %d lost, want 1 and 1", sent, lost)
+	}
+}

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,11 +31,20 @@ type spans struct {
 	limit    int64
 	pending  atomic.Int64
 	reporter *Reporter
+
+	ending sync.RWMutex // Held for writing by Shutdown, so that a span is either exported by it or counted as lost.
+	ended  bool
 }
 
 // OnEnd implements [sdktrace.SpanProcessor].
 func (p *spans) OnEnd(s sdktrace.ReadOnlySpan) {
 	if !s.SpanContext().IsSampled() {
+		return
+	}
+	p.ending.RLock()
+	defer p.ending.RUnlock()
+	if p.ended {
+		p.reporter.lost(ofQueue, 1, errGivenUp)
 		return
 	}
 	if p.pending.Add(1) > p.limit {
@@ -43,6 +53,14 @@ func (p *spans) OnEnd(s sdktrace.ReadOnlySpan) {
 		return
 	}
 	p.SpanProcessor.OnEnd(s)
+}
+
+// Shutdown implements [sdktrace.SpanProcessor]. Spans that end later are lost.
+func (p *spans) Shutdown(ctx context.Context) error {
+	p.ending.Lock()
+	p.ended = true
+	p.ending.Unlock()
+	return p.SpanProcessor.Shutdown(ctx)
 }
 
 type spanExporter struct {
