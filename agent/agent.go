@@ -40,6 +40,7 @@ type Agent struct {
 	endVitals  func() error
 	api        http.Handler
 	server     *server // Nil unless the agent listens.
+	reports    *report.Handoff
 
 	stopping sync.Once
 	stopped  chan struct{} // Closed once all is shut down.
@@ -57,17 +58,18 @@ func Start(ctx context.Context, opts ...Option) (a *Agent, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("redial agent: %w", err)
 	}
+	reports := report.NewHandoff(otel.Handle)
 	for _, unknown := range unknownVariables(os.Environ()) {
-		otel.Handle(unknown)
+		reports.Add(unknown)
 	}
-	a = &Agent{journal: journal.New(cfg.journalSize), stopped: make(chan struct{})}
+	a = &Agent{journal: journal.New(cfg.journalSize), reports: reports, stopped: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("redial agent: %w", errors.Join(err, a.abandon(ctx)))
 			a = nil
 		}
 	}()
-	limiter := report.New(otel.Handle)
+	limiter := report.New(reports.Add)
 	if cfg.listen != "" {
 		if a.server, err = listen(ctx, cfg.listen, limiter); err != nil {
 			return a, err
@@ -121,13 +123,14 @@ func (a *Agent) abandon(ctx context.Context) error {
 	if a.prometheus != nil {
 		a.prometheus.Unregister()
 	}
+	a.reports.Wait(reportTime)
 	return errors.Join(errs...)
 }
 
 // Shutdown ends every open span, sends what is still to be sent, and stops listening, as far as the context allows:
 // when it is done, what is left is given up, and Shutdown returns within a second with the context's error. The
 // channels live on, unobserved. A second call waits for the first, as long as its own context allows, and returns the
-// same.
+// same. The last reports get half a second at most to be handled by otel.Handle.
 //
 // A sink, such as the handler of [WithLogger], must not call it while it handles an event, and gets
 // [instrument.ErrShutdownInSink].
@@ -155,15 +158,21 @@ func (a *Agent) Shutdown(ctx context.Context) error {
 	}
 }
 
-// giveUpTime is how long the parts of the agent may take to give up once the context of Shutdown is done.
-const giveUpTime = time.Second
+const (
+	// giveUpTime is how long the parts of the agent may take to give up once the context of Shutdown is done.
+	giveUpTime = time.Second
+	// reportTime is how long the last reports may take to be handled: a program may end after Shutdown.
+	reportTime = giveUpTime / 2
+)
 
 // shutdown ends what runs. observed is how the end of the observation went.
 func (a *Agent) shutdown(ctx context.Context, observed error) error {
 	release := sync.OnceValue(func() error { return a.release(ctx) })
 	// The providers take a while to give up, and Shutdown may return before they have.
 	defer context.AfterFunc(ctx, func() { _ = release() })()
-	if err := errors.Join(observed, a.providers.shutdown(ctx), a.endVitals(), release()); err != nil {
+	err := errors.Join(observed, a.providers.shutdown(ctx), a.endVitals(), release())
+	a.reports.Wait(reportTime)
+	if err != nil {
 		return fmt.Errorf("redial agent: shutdown: %w", err)
 	}
 	return nil

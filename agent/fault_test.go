@@ -10,12 +10,51 @@ import (
 	"time"
 
 	promclient "github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
 	otelmetric "go.opentelemetry.io/otel/metric"
 	noopmetric "go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/redial-dev/redial/agent"
 	"github.com/redial-dev/redial/exporters/otlp"
 )
+
+// A handler of errors that panics or blocks does no more than miss errors: what the agent reports while it starts,
+// exports and shuts down waits for nothing.
+func TestFaultyErrorHandler(t *testing.T) {
+	for name, fault := range map[string]func(stop chan struct{}){
+		"panics": func(chan struct{}) { panic("a handler's fault") },
+		"blocks": func(stop chan struct{}) { <-stop },
+	} {
+		t.Run(name, func(t *testing.T) {
+			quickly(t)
+			stop, called := make(chan struct{}), make(chan struct{}, 1000)
+			defer close(stop)
+			otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+				if strings.HasPrefix(err.Error(), "redial") { // The SDK's own reports are its own affair.
+					called <- struct{}{}
+					fault(stop)
+				}
+			}))
+			t.Cleanup(func() { otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {})) })
+			t.Setenv("REDIAL_UNKNOWN", "x")
+			t.Setenv("OTEL_BSP_MAX_QUEUE_SIZE", "1")
+			a, err := agent.Start(t.Context(), endpoint(otlp.HTTPProtobuf, freeAddress(t)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			failOnce(t, a, freeAddress(t))
+			<-called
+			eventually(t, "a count of what is lost", func() bool {
+				return len(metric(a, "redial_events_dropped_total")) > 0
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			defer cancel()
+			if err := a.Shutdown(ctx); err == nil {
+				t.Error("Shutdown says that all was sent")
+			}
+		})
+	}
+}
 
 // faultyProvider is a MeterProvider whose meters make callbacks and gauges by functions.
 type faultyProvider struct {
