@@ -10,7 +10,7 @@ import (
 	"github.com/redial-dev/redial/instrument"
 )
 
-// Beside otelgrpc redial's option comes first, so that what it tells of an RPC finds that RPC's span still open.
+// Beside otelgrpc redial's option comes first, so that what it notes on an RPC's span finds that span still open.
 func Example_otelgrpc() {
 	cc, err := grpc.NewClient("dns:///service.example:443",
 		grpc.WithTransportCredentials(credentials.NewTLS(nil)),

@@ -125,12 +125,12 @@ func (env *environment) await(n int, what string, match func(event.Event) bool) 
 		select {
 		case <-more:
 		case <-timeout:
-			env.t.Fatalf("waited %v for event %d that is %s; there were:\n%s", patience, n, what, env.story())
+			env.t.Fatalf("waited %v for event %d that is %s; there were:\n%s", patience, n, what, env.eventText())
 		}
 	}
 }
 
-func (env *environment) story() (text string) {
+func (env *environment) eventText() (text string) {
 	env.mu.Lock()
 	defer env.mu.Unlock()
 	for _, e := range env.events {
@@ -207,7 +207,7 @@ func (env *environment) awaitBalance() {
 		select {
 		case <-more:
 		case <-ctx.Done():
-			env.t.Fatalf("%d things that began did not end:\n%s", open, env.story())
+			env.t.Fatalf("%d things that began did not end:\n%s", open, env.eventText())
 		}
 	}
 }

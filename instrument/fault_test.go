@@ -166,7 +166,8 @@ func TestNilLocalAddr(t *testing.T) {
 	env.shutdown()
 }
 
-// Connections of many listeners in memory have equal addresses: each belongs to its own subchannel, and nothing is reported.
+// Connections of many listeners in memory have equal addresses: each belongs to its own subchannel, and nothing is
+// reported.
 func TestEqualAddresses(t *testing.T) {
 	const channels = 50
 	env := newEnvironment(t)

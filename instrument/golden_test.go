@@ -55,7 +55,7 @@ func (env *environment) golden() {
 		env.t.Fatalf("no expectation (run with -update and read it): %v", err)
 	}
 	if !bytes.Equal(have, want) {
-		env.t.Errorf("%s differs.\n--- want\n%s\n--- have\n%s\n--- events\n%s", file, want, have, env.story())
+		env.t.Errorf("%s differs.\n--- want\n%s\n--- have\n%s\n--- events\n%s", file, want, have, env.eventText())
 	}
 }
 

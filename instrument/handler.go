@@ -34,8 +34,8 @@ type Handler struct {
 }
 
 // DialOption makes redial observe the channel that is given it. Without options all channels of the process share one
-// handler, with the global providers. With options it is short for NewHandler(opts...).DialOption(): make it once and give
-// it to every channel, or keep the handler, since each handler stays for as long as its meter provider.
+// handler, with the global providers. With options it is short for NewHandler(opts...).DialOption(): make it once and
+// give it to every channel, or keep the handler, since each handler stays for as long as its meter provider.
 func DialOption(opts ...Option) grpc.DialOption {
 	if len(opts) == 0 {
 		return sharedHandler().DialOption()

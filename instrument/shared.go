@@ -9,8 +9,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// shared is the handler of all channels whose option says nothing of its own. A program that asks for the option at each
-// dial has one handler then: each takes memory, and a callback at each collection, for as long as the process lives.
+// shared is the handler of all channels whose option says nothing of its own. A program that asks for the option at
+// each dial has one handler then: each takes memory, and a callback at each collection, for as long as the process
+// lives.
 var shared struct {
 	mu      sync.Mutex
 	tracer  trace.TracerProvider

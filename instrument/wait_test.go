@@ -114,7 +114,7 @@ func (env *environment) onlyWait(reason event.WaitReason, outcome event.Outcome,
 	env.t.Helper()
 	all := env.waitsFor(reason)
 	if len(all) != 1 || all[0].Outcome != outcome || all[0].ErrorType != errorType {
-		env.t.Fatalf("want one wait for %s that is %s (%q); there were:\n%s", reason, outcome, errorType, env.story())
+		env.t.Fatalf("want one wait for %s that is %s (%q); there were:\n%s", reason, outcome, errorType, env.eventText())
 	}
 	return all[0]
 }
@@ -245,7 +245,7 @@ func TestWaitForPolicyInVain(t *testing.T) {
 	wantCode(t, wait(), codes.Unavailable)
 	if all := env.waitsFor(event.WaitPolicy); len(all) != 2 || all[1].Outcome != event.OutcomeFailed ||
 		all[1].ErrorType != "connection_refused" {
-		t.Errorf("want a second wait that ends with the endpoint's failure; there were:\n%s", env.story())
+		t.Errorf("want a second wait that ends with the endpoint's failure; there were:\n%s", env.eventText())
 	}
 	env.closeAll()
 	env.shutdown()
@@ -284,7 +284,7 @@ func TestRefusedThenRetried(t *testing.T) {
 	env.waitsFor("")
 	for _, e := range env.recorded() {
 		if _, ok := e.(event.RPCRefused); ok {
-			t.Errorf("an RPC that was answered is reported as refused:\n%s", env.story())
+			t.Errorf("an RPC that was answered is reported as refused:\n%s", env.eventText())
 		}
 	}
 	env.closeAll()
@@ -316,7 +316,7 @@ func TestWaitForStream(t *testing.T) {
 	wantCode(t, end(), codes.Canceled)
 	all := env.waitsFor(event.WaitStreamQuota)
 	if len(all) != 2 || all[0].Outcome != event.OutcomeDeadlineExceeded || all[1].Outcome != event.OutcomePicked {
-		t.Errorf("want a wait that ends with the deadline, and one with a stream; there were:\n%s", env.story())
+		t.Errorf("want a wait that ends with the deadline, and one with a stream; there were:\n%s", env.eventText())
 	}
 	env.closeAll()
 	env.shutdown()
@@ -354,7 +354,7 @@ func TestCredentialsAreNoWaitForStream(t *testing.T) {
 	cancel()
 	wantCode(t, end(), codes.Canceled)
 	if all := env.waitsFor(event.WaitStreamQuota); len(all) > 0 {
-		t.Errorf("%d RPCs waited for a stream, want none:\n%s", len(all), env.story())
+		t.Errorf("%d RPCs waited for a stream, want none:\n%s", len(all), env.eventText())
 	}
 	env.closeAll()
 	env.shutdown()
@@ -388,7 +388,7 @@ func TestDeadlineBeforeNameIsResolved(t *testing.T) {
 			cancelLate()
 			wantCode(t, call(late, cc), codes.Canceled) // The name is resolved: it waited for nothing.
 			if all := env.waitsFor(event.WaitNameResolution); len(all) != 1 {
-				t.Errorf("%d waits for the name, want one:\n%s", len(all), env.story())
+				t.Errorf("%d waits for the name, want one:\n%s", len(all), env.eventText())
 			}
 			env.closeAll()
 			env.shutdown()
@@ -420,7 +420,7 @@ func TestWaitForPolicyWithSharedOption(t *testing.T) {
 	wantCode(t, wait(), codes.OK)
 	all := env.waitsFor(event.WaitPolicy)
 	if len(all) != 2 || all[1].Outcome != event.OutcomePicked || all[1].Channel != all[0].Channel {
-		t.Errorf("want a second wait of the channel that ends well; there were:\n%s", env.story())
+		t.Errorf("want a second wait of the channel that ends well; there were:\n%s", env.eventText())
 	}
 	env.closeAll()
 	env.shutdown()

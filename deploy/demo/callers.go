@@ -36,7 +36,7 @@ func newCallers(cc *grpc.ClientConn, interval time.Duration, o observer) *caller
 	return &callers{
 		all: []*caller{
 			{name: "quick"},
-			{name: "patient", opts: []grpc.CallOption{grpc.WaitForReady(true)}},
+			{name: "wait-for-ready", opts: []grpc.CallOption{grpc.WaitForReady(true)}},
 			{name: "slow", delay: 2 * interval},
 		},
 		client: echo.NewEchoClient(cc), interval: interval, observer: o,

@@ -1,7 +1,7 @@
 // Demo replays the experiment that redial began with: a client calls an echo server again and again while the server is
-// stopped and started and its connection cut, first with pick_first, gRPC's default policy, then with round_robin. It shows
-// live what gRPC does about it, answers at the end whether grpc-go redials by itself and which connection an RPC gets, and
-// draws the spans of one episode.
+// stopped and started and its connection cut, first with pick_first, gRPC's default policy, then with round_robin. It
+// shows live what gRPC does about it, answers at the end whether grpc-go redials by itself and which connection an
+// RPC gets, and draws the spans of one episode.
 //
 //	go run ./deploy/demo
 //
@@ -108,8 +108,8 @@ func parse(args []string, stderr io.Writer) (s settings, err error) {
 	return s, nil
 }
 
-// runNarrated runs the scenario with a narrator, sums up, draws an episode, and ends the agent last: the answer does not
-// wait for a collector.
+// runNarrated runs the scenario with a narrator, sums up, draws an episode, and ends the agent last: the answer does
+// not wait for a collector.
 func runNarrated(ctx context.Context, s settings, stdout io.Writer) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -122,12 +122,12 @@ func runNarrated(ctx context.Context, s settings, stdout io.Writer) error {
 	}
 	narrator, sum, spans := newNarrator(screen), &summary{}, newRecorder()
 	screen.text(plain, "Three callers call an echo server, each every %v: quick and slow (the server takes %v to answer) fail "+
-		"where there is no connection; patient waits for one (wait-for-ready).", s.interval, 2*s.interval)
+		"where there is no connection; wait-for-ready waits for one.", s.interval, 2*s.interval)
 	if a.Addr() != nil {
 		screen.text(plain, "redial serves http://%v/metrics", a.Addr())
 		screen.text(plain, "and http://%v/debug/redial/api/v1/channels", a.Addr())
 	}
-	err = play(ctx, s, a, observers{narrator, sum}, spans.provider)
+	err = runScenario(ctx, s, a, observers{narrator, sum}, spans.provider)
 	narrator.end()
 	if err == nil {
 		sum.print(screen)
@@ -148,7 +148,7 @@ func runJSON(ctx context.Context, s settings, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return endAgent(ctx, a, play(ctx, s, a, observers{}, nil), func() {})
+	return endAgent(ctx, a, runScenario(ctx, s, a, observers{}, nil), func() {})
 }
 
 func startAgent(ctx context.Context, s settings, opts ...agent.Option) (*agent.Agent, error) {

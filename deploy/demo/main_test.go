@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A wrong flag is named, with what is wrong about it, and nothing is played.
+// A wrong flag is named, with what is wrong about it, and nothing is run.
 func TestWrongFlags(t *testing.T) {
 	for _, c := range []struct {
 		args []string
@@ -95,7 +95,7 @@ func TestNarrated(t *testing.T) {
 		`backed off for \S+ \(elapsed\)`,
 		`lost ` + address + ` after \S+: (peer_closed|connection_reset); (no RPC|\d+ RPCs?) killed`,
 		`gRPC itself says ".*"`,
-		`patient \d+ waited \S+: \d attempts? \(connection_refused\), \S+ of backoff`,
+		`wait-for-ready \d+ waited \S+: \d attempts? \(connection_refused\), \S+ of backoff`,
 		`\d+ RPCs? refused: 1 attempt \(connection_refused\)`,
 		`ended after \S+: goaway; no RPC killed`,
 		`ended after \S+: channel_closed`,
@@ -206,8 +206,8 @@ func TestBadEnvironment(t *testing.T) {
 	}
 }
 
-// A run that is interrupted ends at once, whatever it was doing: it says so, announces nothing that does not happen, and has
-// no answer.
+// A run that is interrupted ends at once, whatever it was doing: it says so, announces nothing that does not happen,
+// and has no answer.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	for _, at := range []string{"the server is stopped", "the server is started again", "says GOAWAY", "the callers pause"} {

@@ -87,9 +87,9 @@ type scenario struct {
 	observer observer
 }
 
-// play runs the scenario with each policy. When it returns, the observer has seen everything. It ends early with an error
-// where the context is done.
-func play(ctx context.Context, s settings, a *agent.Agent, o observer, spans trace.TracerProvider) error {
+// runScenario runs the scenario with each policy. When it returns, the observer has seen everything. It ends early
+// with an error where the context is done.
+func runScenario(ctx context.Context, s settings, a *agent.Agent, o observer, spans trace.TracerProvider) error {
 	srv := &server{address: s.server}
 	if err := srv.start(); err != nil {
 		return err

@@ -34,8 +34,8 @@ const (
 	narrowest = 20
 )
 
-// screen writes lines that fit its width, and on a terminal a progress line below them. Its methods may be called from any
-// goroutine; after close they do nothing.
+// screen writes lines that fit its width, and on a terminal a progress line below them. Its methods may be called
+// from any goroutine; after close they do nothing.
 type screen struct {
 	start    time.Time
 	terminal bool

@@ -42,8 +42,8 @@ func (s *server) stop() error {
 	return served(<-s.done)
 }
 
-// restart replaces the server by a new one as a rolling deployment does: the old one says GOAWAY and lets the RPCs that it
-// has end. It returns when they have.
+// restart replaces the server by a new one as a rolling deployment does: the old one says GOAWAY and lets the RPCs
+// that it has end. It returns when they have.
 func (s *server) restart() error {
 	old := *s
 	go old.grpc.GracefulStop()

@@ -74,8 +74,8 @@ func linked(s, to sdktrace.ReadOnlySpan) bool {
 	return slices.ContainsFunc(s.Links(), func(l sdktrace.Link) bool { return is(l.SpanContext)(to) })
 }
 
-// draw writes a span and all below it as a tree, with when each began and how long it took. Names are shortened by what is
-// above.
+// draw writes a span and all below it as a tree, with when each began and how long it took. Names are shortened by
+// what is above.
 func draw(screen *screen, spans []sdktrace.ReadOnlySpan, s sdktrace.ReadOnlySpan, above, branch string) {
 	c, text := plain, strings.TrimPrefix(s.Name(), above)
 	for _, key := range shown {

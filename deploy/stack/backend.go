@@ -48,7 +48,8 @@ type server struct {
 	grpc     *grpc.Server
 }
 
-// backendProgram runs a backend until the context is done. What breaks it is asked for by POST /fault?kind=KIND&for=DURATION.
+// backendProgram runs a backend until the context is done. What breaks it is asked for by POST
+// /fault?kind=KIND&for=DURATION.
 func backendProgram(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("backend", flag.ContinueOnError)
 	names := flags.String("names", "localhost", "names of its certificate, separated by commas")

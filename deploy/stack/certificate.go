@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// authorityKey is no secret: all who have this source can make certificates for the stack. So each program makes what it
-// needs by itself, and nothing has to be written or shared.
+// authorityKey is no secret: all who have this source can make certificates for the stack. So each program makes what
+// it needs by itself, and nothing has to be written or shared.
 func authorityKey() ed25519.PrivateKey {
 	seed := sha256.Sum256([]byte("the certificate authority of redial's demo stack"))
 	return ed25519.NewKeyFromSeed(seed[:])

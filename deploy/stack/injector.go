@@ -35,8 +35,8 @@ const rest = 15 * time.Second
 // firstRest is that before the first step.
 const firstRest = 5 * time.Second
 
-// outage is long enough for RedialTargetDisconnected to fire: 30 s without a connection, seen by the rules at each minute,
-// and that for a minute.
+// outage is long enough for RedialTargetDisconnected to fire: 30 s without a connection, seen by the rules at each
+// minute, and that for a minute.
 const outage = 3 * time.Minute
 
 // story is what is played, in a loop. In a step that lasts the backend heals by itself.
@@ -130,8 +130,8 @@ type injection struct {
 	err   error // Why the last step failed.
 }
 
-// injector plays the story until the context is done, shows on a page what it does, and serves what lies between the client
-// and the backends: names and a proxy.
+// injector plays the story until the context is done, shows on a page what it does, and serves what lies between the
+// client and the backends: names and a proxy.
 func injector(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("injector", flag.ContinueOnError)
 	backends := flags.String("backends", "backend-1,backend-2,backend-3", "names of the three backends, separated by commas")

@@ -1,5 +1,5 @@
-// Stack is the programs of compose.yaml in one binary: a client whose channels redial observes, the backends that it calls,
-// an injector that breaks what is between them, and a probe for health checks.
+// Stack is the programs of compose.yaml in one binary: a client whose channels redial observes, the backends that it
+// calls, an injector that breaks what is between them, and a probe for health checks.
 //
 //	stack client [-plain] [-target TARGET] [-listen ADDRESS]
 //	stack backend [-names NAME,...]

@@ -1,4 +1,5 @@
-// Package compose brings compose.yaml up, with images that e2e/images.sh makes, and finds by query what a person would see.
+// Package compose brings compose.yaml up, with images that e2e/images.sh makes, and finds by query what a person
+// would see.
 package compose
 
 import (
@@ -113,8 +114,8 @@ func TestStack(t *testing.T) {
 	})
 }
 
-// episode finds one with attempts and backoff in Jaeger, which links to the transport that was lost, and a transport that
-// links to it.
+// episode finds one with attempts and backoff in Jaeger, which links to the transport that was lost, and a transport
+// that links to it.
 func (s stack) episode(since time.Time) error {
 	found, err := s.traces("client", "grpc.connect.backoff", since, 50)
 	if err != nil {
@@ -204,7 +205,8 @@ func below(child span, spans []span, operation string) bool {
 	return false
 }
 
-// rpcs is what the clients' RPCs came to, as Prometheus has it: but for those through the proxy, which is the injector's.
+// rpcs is what the clients' RPCs came to, as Prometheus has it: but for those through the proxy, which is the
+// injector's.
 type rpcs struct{ observed, plain, failed, plainFailed float64 }
 
 func (s stack) rpcs() (n rpcs) {
@@ -224,8 +226,8 @@ func (s stack) rpcs() (n rpcs) {
 	return n
 }
 
-// unharmed takes the Collector and then Prometheus away while the story rests: no RPC fails, of the client with redial as
-// of the one without it. Their signals come back.
+// unharmed takes the Collector and then Prometheus away while the story rests: no RPC fails, of the client with
+// redial as of the one without it. Their signals come back.
 func (s stack) unharmed() {
 	s.t.Helper()
 	must := must(s.t)

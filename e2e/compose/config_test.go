@@ -116,7 +116,8 @@ func readYAML(t *testing.T, path string, into any) {
 	}
 }
 
-// uids collects the values of the keys uid and datasourceUid, wherever they are, of an object that has a type of data source.
+// uids collects the values of the keys uid and datasourceUid, wherever they are, of an object that has a type of data
+// source.
 func uids(value any, found map[string]bool) {
 	switch value := value.(type) {
 	case map[string]any:
@@ -133,8 +134,8 @@ func uids(value any, found map[string]bool) {
 	}
 }
 
-// Grafana is not in the tested stack, so what it would look for is looked for here: each data source at a service and port
-// of the stack, each folder of dashboards where it is mounted, each data source that a dashboard names.
+// Grafana is not in the tested stack, so what it would look for is looked for here: each data source at a service and
+// port of the stack, each folder of dashboards where it is mounted, each data source that a dashboard names.
 func TestConfigOfGrafanaNamesWhatIsThere(t *testing.T) {
 	all := services(t)
 	provisioning := filepath.Join("..", "..", "deploy", "grafana", "provisioning")

@@ -1,5 +1,5 @@
-// Package kubernetes holds deploy/kubernetes against the types of Kubernetes and of the Prometheus Operator, and its parts
-// against each other.
+// Package kubernetes holds deploy/kubernetes against the types of Kubernetes and of the Prometheus Operator, and its
+// parts against each other.
 package kubernetes
 
 import (
@@ -29,8 +29,8 @@ import (
 	security "k8s.io/pod-security-admission/policy"
 )
 
-// build builds deploy/kubernetes with kustomize, and decodes it: a field that a type lacks, or that is there twice, is an
-// error.
+// build builds deploy/kubernetes with kustomize, and decodes it: a field that a type lacks, or that is there twice,
+// is an error.
 func build(t *testing.T) (objects []runtime.Object) {
 	t.Helper()
 	cmd := exec.Command("go", "tool", "kustomize", "build", "../../deploy/kubernetes")
@@ -225,7 +225,8 @@ func TestPodsAreConfined(t *testing.T) {
 	}
 }
 
-// TestVolumesAndHostsExist looks up each ConfigMap that is mounted, and each Service that an argument or a variable names.
+// TestVolumesAndHostsExist looks up each ConfigMap that is mounted, and each Service that an argument or a variable
+// names.
 func TestVolumesAndHostsExist(t *testing.T) {
 	objects := build(t)
 	var configs, services []string

@@ -1,4 +1,5 @@
-// Package scale measures what redial's signals weigh, and keeps docs/scale.md at that. It writes the page's tables anew by
+// Package scale measures what redial's signals weigh, and keeps docs/scale.md at that. It writes the page's tables
+// anew by
 //
 //	go -C e2e test ./scale -update
 package scale
@@ -149,8 +150,8 @@ func values(t *testing.T, text string) (all []float64) {
 	return all
 }
 
-// TestScaleIsAsDocumented compares the page's tables with what is measured now. Sizes differ a little from run to run: by
-// the ports, the ids and the digits of times.
+// TestScaleIsAsDocumented compares the page's tables with what is measured now. Sizes differ a little from run to
+// run: by the ports, the ids and the digits of times.
 func TestScaleIsAsDocumented(t *testing.T) {
 	tables := measure(t).tables()
 	documented, err := os.ReadFile(page)

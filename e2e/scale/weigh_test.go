@@ -176,8 +176,8 @@ func (c client) await(state connectivity.State) {
 	}
 }
 
-// run lets one process have clients of as many targets, each of which connects and does an RPC. With an outage each server
-// is then stopped, an attempt fails, an RPC waits, and the server comes back.
+// run lets one process have clients of as many targets, each of which connects and does an RPC. With an outage each
+// server is then stopped, an attempt fails, an RPC waits, and the server comes back.
 func run(t *testing.T, targets int, outage bool, opts ...agent.Option) (made load) {
 	t.Helper()
 	var s sink

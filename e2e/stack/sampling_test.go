@@ -30,8 +30,8 @@ const (
 // statusError is OTLP's code of an error.
 const statusError = 2
 
-// startTier starts the gateway and two samplers with the configurations of deploy/kubernetes. What they keep is found in
-// the collector that is returned. Only what the cluster says is replaced, and the time until a decision.
+// startTier starts the gateway and two samplers with the configurations of deploy/kubernetes. What they keep is found
+// in the collector that is returned. Only what the cluster says is replaced, and the time until a decision.
 func startTier(t *testing.T) collector {
 	t.Helper()
 	kept := startCollector(t)

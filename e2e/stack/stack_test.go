@@ -67,7 +67,7 @@ func run(t *testing.T, name string, args ...string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		// It may have ended by itself, which its log tells.
+		// It may have ended by itself, which its log shows.
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 		if t.Failed() {

@@ -20,8 +20,8 @@ import (
 	"github.com/redial-dev/redial/instrument"
 )
 
-// driven is a subchannel of which only the callbacks exist: they are called as gRPC calls them, in the same order and with
-// the same arguments, and nothing is connected. So there can be as many as the machine's memory holds, and what
+// driven is a subchannel of which only the callbacks exist: they are called as gRPC calls them, in the same order and
+// with the same arguments, and nothing is connected. So there can be as many as the machine's memory holds, and what
 // is measured is redial and nothing else.
 type driven struct {
 	handler  handler

@@ -207,8 +207,8 @@ func throughput() error {
 	return nil
 }
 
-// memory measures what a subchannel takes that is READY and quiet, and one that was lost and connects again, without the
-// open spans, which are the SDK's.
+// memory measures what a subchannel takes that is READY and quiet, and one that was lost and connects again, without
+// the open spans, which are the SDK's.
 func memory() error {
 	const channels = 1000
 	var quiet, flapping [2]float64 // Without redial and with it.

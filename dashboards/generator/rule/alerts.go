@@ -140,8 +140,8 @@ var alerts = []alert{
 
 const ready = `redial_subchannels{grpc_subchannel_state="ready"}`
 
-// burns compares the share of RPCs that waited for longer than a second with a budget of one of a thousand, in a long window,
-// so that it matters, and in a short one, so that it goes on.
+// burns compares the share of RPCs that waited for longer than a second with a budget of one of a thousand, in a long
+// window, so that it matters, and in a short one, so that it goes on.
 func burns(times float64, long, short string) string {
 	share := func(window string) string {
 		of := func(series string) string { return sumBy(ofTarget, "sum_over_time("+series+"["+window+"])") }

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Silence lets the kernel drop all that arrives for the listener and its connections, as a path does that lost packets for
-// good: peers get no acknowledgement and no answer, and new connections time out. It needs no privilege: a socket may
-// filter what it receives (SO_ATTACH_FILTER). The connections that are there when it ends go on.
+// Silence lets the kernel drop all that arrives for the listener and its connections, as a path does that lost
+// packets for good: peers get no acknowledgement and no answer, and new connections time out. It needs no privilege:
+// a socket may filter what it receives (SO_ATTACH_FILTER). The connections that are there when it ends go on.
 func (l *Listener) Silence(on bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -62,7 +62,7 @@ type Server struct {
 	done    chan error
 }
 
-// Serve starts a server at an address. Whoever starts it must call Halt.
+// Serve starts a server at an address. The caller must call Halt.
 func Serve(t testing.TB, address string, opts ...grpc.ServerOption) *Server {
 	t.Helper()
 	lis, err := net.Listen("tcp", address)

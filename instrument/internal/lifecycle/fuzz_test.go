@@ -35,13 +35,13 @@ func FuzzMachine(f *testing.F) {
 	})
 }
 
-// run plays a script: each input is a byte that chooses it and one that chooses to what, and how time moves.
+// run runs a script: each input is a byte that chooses it and one that chooses to what, and how time moves.
 func run(t *testing.T, script []byte) {
 	j := &judge{t: t, open: map[string]bool{}, reported: map[int64]time.Time{}, phases: map[event.ID]time.Time{}}
 	driver := newDriver(j)
 	for ; len(script) >= 2; script = script[2:] {
 		j.listening = true
-		driver.play(script[0], script[1])
+		driver.step(script[0], script[1])
 		j.listening = false
 		driver.checkMemory(t)
 	}
@@ -58,7 +58,7 @@ func run(t *testing.T, script []byte) {
 		t.Error("everything is closed, but the channel still keeps something")
 	}
 	if t.Failed() {
-		for _, e := range j.story {
+		for _, e := range j.events {
 			t.Logf("%v %s", e.EventHeader().Time.Sub(begin), e)
 		}
 	}
@@ -105,8 +105,8 @@ func choose[T any](from []T, by byte) (chosen T) {
 	return chosen
 }
 
-// play runs one input. Time moves on, and a little back now and then, as the clocks of several goroutines do.
-func (d *driver) play(what, which byte) {
+// step runs one input. Time moves on, and a little back now and then, as the clocks of several goroutines do.
+func (d *driver) step(what, which byte) {
 	d.now = d.now.Add(time.Duration(int(which%16)-3) * time.Millisecond)
 	conn := event.Conn{Network: "tcp", Local: fmt.Sprint("local:", which), Remote: "remote:1"}
 	var err error
@@ -269,7 +269,7 @@ func (d *driver) checkMemory(t *testing.T) {
 // judge records the events, and what must be true of them.
 type judge struct {
 	t         *testing.T
-	story     []event.Event
+	events    []event.Event
 	listening bool                   // An input goes on.
 	open      map[string]bool        // What began and did not end.
 	waiting   int                    // Waits that were reported and did not end.
@@ -282,7 +282,7 @@ func (j *judge) record(e event.Event) {
 		j.t.Errorf("without an input: %s", e)
 	}
 	h := e.EventHeader()
-	j.story = append(j.story, e)
+	j.events = append(j.events, e)
 	if last := j.reported[h.Subchannel]; h.Time.Before(last) {
 		j.t.Errorf("%v runs back to %v: %s", last.Sub(begin), h.Time.Sub(begin), e)
 	}

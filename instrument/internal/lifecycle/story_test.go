@@ -150,7 +150,7 @@ func (m *machine) line(line string) error {
 //	resolver | asked | answered ADDRESS... | unresolved ERROR
 //	pick_first P | policy P | says P STATE | close P CAUSE | remove P
 //	add P S ADDRESS | address S ADDRESS | state S STATE [ERROR]
-//	dial S | tried S ADDRESS | dialed S [ERROR] | shake S | shaken S [ERROR] | secured S CERTIFICATE_EXPIRES
+//	dial S | tried S ADDRESS | dialed S [ERROR] | handshake S | handshaken S [ERROR] | secured S CERTIFICATE_EXPIRES
 //	up S T | kernel T STATE IDLE | read T eof|reset|rejected | lost T WORD | gone T | check T
 //	rpcs T N | sent T N | killed T ERROR
 //	wait P W | pending W | queued P W | picked W | dropped W | delayed W | waited W OUTCOME [ERROR] | refuse P ERROR
@@ -224,9 +224,9 @@ func (m *machine) subchannelInput(at time.Time, what string, args []string, rest
 		s.DialAttempt(at, args[1])
 	case "dialed":
 		s.DialEnd(at, conn, rest(1))
-	case "shake":
+	case "handshake":
 		s.HandshakeStart(at, conn)
-	case "shaken":
+	case "handshaken":
 		s.HandshakeEnd(at, nil, rest(1))
 	case "secured":
 		s.HandshakeEnd(at, &event.TLS{Version: "1.3", ServerNotAfter: begin.Add(duration(args[1]))}, nil)
