@@ -74,7 +74,8 @@ func TestSignalsPage(t *testing.T) {
 	page := signalsPage(t)
 	names := literals(t, filepath.Join("..", "internal", "signal"))
 	agents := literals(t, filepath.Join("..", "agent", "internal", "vitals"))
-	known := slices.Concat(names[""], agents[""], []string{"grpc.connect.dial", "grpc.connect.handshake", "grpc.connect.settings"})
+	known := slices.Concat(names[""], agents[""],
+		[]string{"grpc.connect.dial", "grpc.connect.handshake", "grpc.connect.settings"})
 	for _, name := range known {
 		if !strings.Contains(page, "`"+name+"`") {
 			t.Errorf("docs/signals.md does not list %s", name)

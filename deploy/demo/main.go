@@ -79,10 +79,14 @@ func parse(args []string, stderr io.Writer) (s settings, err error) {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // run reports the error, once.
 	flags.Usage = func() {}
-	flags.IntVar(&s.cycles, "cycles", 1, "how many times each policy sees the server stopped, its connection cut, and the server replaced; from 1 to 100")
-	flags.DurationVar(&s.interval, "interval", 200*time.Millisecond, "time between two RPCs of each caller; from 1ms to 2s")
-	flags.StringVar(&s.server, "server", "127.0.0.1:0", "address of the echo server, host:port; port 0 stands for any that is free")
-	flags.StringVar(&s.listen, "listen", "", "address, host:port, on which /metrics, /healthz and /debug/redial/ are served meanwhile")
+	flags.IntVar(&s.cycles, "cycles", 1,
+		"how many times each policy sees the server stopped, its connection cut, and the server replaced; from 1 to 100")
+	flags.DurationVar(&s.interval, "interval", 200*time.Millisecond,
+		"time between two RPCs of each caller; from 1ms to 2s")
+	flags.StringVar(&s.server, "server", "127.0.0.1:0",
+		"address of the echo server, host:port; port 0 stands for any that is free")
+	flags.StringVar(&s.listen, "listen", "",
+		"address, host:port, on which /metrics, /healthz and /debug/redial/ are served meanwhile")
 	flags.BoolVar(&s.json, "json", false, "print the events, one JSON object a line, and nothing else")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -115,7 +119,9 @@ func runNarrated(ctx context.Context, s settings, stdout io.Writer) error {
 	defer cancel(nil)
 	screen := newScreen(&checked{w: stdout, failed: cancel})
 	defer screen.close()
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { screen.line(time.Now(), yellow, "redial reports: %v", err) }))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		screen.line(time.Now(), yellow, "redial reports: %v", err)
+	}))
 	a, err := startAgent(ctx, s)
 	if err != nil {
 		return err

@@ -101,8 +101,10 @@ func TestNarrated(t *testing.T) {
 		`ended after \S+: channel_closed`,
 		`the channel is IDLE: gRPC waits for the next RPC \S+ ── the callers go on \S+ gRPC redials, \S+ after the loss`,
 		`while there is no RPC [^─]*gRPC redials[^─]* READY in attempt 1[^─]*── the callers go on`,
-		`pick_first: yes, 4 of 4 lost connections were replaced\. It begins with the next RPC: \S+ to \S+ after the loss`,
-		`round_robin: yes, 4 of 4 lost connections were replaced\. It begins at once, whether there is an RPC or not: \S+ to \S+ after the loss`,
+		`pick_first: yes, 4 of 4 lost connections were replaced\. ` +
+			`It begins with the next RPC: \S+ to \S+ after the loss`,
+		`round_robin: yes, 4 of 4 lost connections were replaced\. ` +
+			`It begins at once, whether there is an RPC or not: \S+ to \S+ after the loss`,
 		`\d+ RPCs answered: \d+ found a connection READY, \d+ waited for one`,
 		`grpc\.transport \w+ .*grpc\.connect redial .*├─attempt connection_refused .*│ └─dial connection_refused .*├─backoff ` +
 			`.*└─attempt .*├─dial .*└─settings .*grpc\.pick\.wait`,
@@ -201,7 +203,8 @@ func TestBadEnvironment(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "pigeon")
 	var out, errs bytes.Buffer
-	if code := run(t.Context(), nil, &out, &errs); code != exitFault || !strings.Contains(errs.String(), `OTEL_EXPORTER_OTLP_PROTOCOL="pigeon"`) {
+	if code := run(t.Context(), nil, &out, &errs); code != exitFault ||
+		!strings.Contains(errs.String(), `OTEL_EXPORTER_OTLP_PROTOCOL="pigeon"`) {
 		t.Errorf("exit code %d, stderr %q", code, &errs)
 	}
 }
@@ -267,7 +270,8 @@ func TestDeadCollector(t *testing.T) {
 	if took := time.Since(out.at); out.at.IsZero() || took > 2*shutdownTime {
 		t.Errorf("it ended %v after the answer", took)
 	}
-	if !strings.Contains(out.String(), "Waiting up to 5s for the collector") || !strings.Contains(errs.String(), "were not delivered within 5s") {
+	if !strings.Contains(out.String(), "Waiting up to 5s for the collector") ||
+		!strings.Contains(errs.String(), "were not delivered within 5s") {
 		t.Errorf("it does not say what it waits for:\n%s\nstderr: %s", out, &errs)
 	}
 }
@@ -282,7 +286,8 @@ func TestOutputFails(t *testing.T) {
 	for _, args := range [][]string{nil, {"-json"}} {
 		var errs bytes.Buffer
 		start := time.Now()
-		if code := run(t.Context(), args, fullDisk{}, &errs); code != exitFault || !strings.HasSuffix(errs.String(), "demo: write the output: no space left on device\n") {
+		if code := run(t.Context(), args, fullDisk{}, &errs); code != exitFault ||
+			!strings.HasSuffix(errs.String(), "demo: write the output: no space left on device\n") {
 			t.Errorf("%q: exit code %d, stderr %q", args, code, &errs)
 		}
 		if took := time.Since(start); took > 5*time.Second {

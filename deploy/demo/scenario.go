@@ -106,8 +106,10 @@ func runScenario(ctx context.Context, s settings, a *agent.Agent, o observer, sp
 
 // playPolicy opens a channel, observed by the agent and by a handler of its own for the observer, and closes both.
 func playPolicy(ctx context.Context, s *scenario, a *agent.Agent, spans trace.TracerProvider) (err error) {
-	handler := instrument.NewHandler(instrument.WithTracerProvider(spans), instrument.WithMeterProvider(noop.NewMeterProvider()),
-		instrument.WithSpanRate(0), instrument.WithSink(event.SinkFunc(func(_ context.Context, e event.Event) { s.observer.handle(e) })))
+	handler := instrument.NewHandler(instrument.WithTracerProvider(spans),
+		instrument.WithMeterProvider(noop.NewMeterProvider()),
+		instrument.WithSpanRate(0),
+		instrument.WithSink(event.SinkFunc(func(_ context.Context, e event.Event) { s.observer.handle(e) })))
 	defer func() {
 		limited, cancel := context.WithTimeout(context.Background(), shutdownTime)
 		defer cancel()

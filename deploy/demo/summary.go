@@ -110,7 +110,8 @@ func (s *summary) print(screen *screen) {
 	}
 	screen.text(plain, "  No code of this program asks for any of that.")
 	screen.text(bold, "\nWhich connection does my RPC get?")
-	screen.text(plain, "  The one that is READY when it asks. If there is none, it waits for the attempt that goes on and fails with it, "+
+	screen.text(plain, "  The one that is READY when it asks. If there is none, it waits for the attempt that goes on "+
+		"and fails with it, "+
 		"unless it is wait-for-ready: then it waits for the attempt that succeeds.")
 	for _, r := range s.policies {
 		for _, line := range r.whichConnection() {
@@ -135,7 +136,8 @@ func (r *record) doesItRedial() (lines []string) {
 	if len(away) < len(r.lost) {
 		verdict = "not always"
 	}
-	lines = append(lines, fmt.Sprintf("%s: %s, %d of %d lost connections were replaced.", r.policy, verdict, len(away), len(r.lost)))
+	lines = append(lines, fmt.Sprintf("%s: %s, %d of %d lost connections were replaced.",
+		r.policy, verdict, len(away), len(r.lost)))
 	if len(idle) > 0 {
 		how := "It begins at once, whether there is an RPC or not"
 		if slices.Max(idle) > calm/2 { // As long as the callers paused.

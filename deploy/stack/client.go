@@ -78,7 +78,8 @@ func client(ctx context.Context, args []string) error {
 	if *target != "" {
 		all = []channel{{name: "target", target: *target, policy: roundRobin, wait: true}}
 	}
-	rpcs := promclient.NewCounterVec(promclient.CounterOpts{Name: "stack_rpcs_total", Help: "RPCs that ended."}, []string{"channel", "code"})
+	rpcs := promclient.NewCounterVec(promclient.CounterOpts{Name: "stack_rpcs_total", Help: "RPCs that ended."},
+		[]string{"channel", "code"})
 	took := promclient.NewHistogramVec(promclient.HistogramOpts{
 		Name: "stack_rpc_duration_seconds", Help: "How long RPCs took.", NativeHistogramBucketFactor: 1.1,
 	}, []string{"channel"})
@@ -153,7 +154,8 @@ func newObservation(ctx context.Context, plain bool, listen string, registry *pr
 	}
 	o.traces = sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(resource))
 	o.agent, err = agent.Start(ctx, agent.WithTracerProvider(o.traces), agent.WithRegistry(registry),
-		agent.WithPrometheus(prometheus.WithNativeHistograms(), prometheus.WithGoCollector(), prometheus.WithProcessCollector()))
+		agent.WithPrometheus(prometheus.WithNativeHistograms(),
+			prometheus.WithGoCollector(), prometheus.WithProcessCollector()))
 	return o, err
 }
 
@@ -199,7 +201,9 @@ func (o *observation) open(c channel) (*grpc.ClientConn, error) {
 // traced makes a span for each RPC, as otelgrpc would.
 func traced(p trace.TracerProvider) grpc.UnaryClientInterceptor {
 	tracer := p.Tracer("github.com/redial-dev/redial/deploy/stack")
-	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, next grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, next grpc.UnaryInvoker,
+		opts ...grpc.CallOption,
+	) error {
 		ctx, span := tracer.Start(ctx, method[1:], trace.WithSpanKind(trace.SpanKindClient),
 			trace.WithAttributes(attribute.String("rpc.system.name", "grpc"), attribute.String("rpc.method", method[1:])))
 		defer span.End()

@@ -134,11 +134,13 @@ type injection struct {
 // client and the backends: names and a proxy.
 func injector(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("injector", flag.ContinueOnError)
-	backends := flags.String("backends", "backend-1,backend-2,backend-3", "names of the three backends, separated by commas")
+	backends := flags.String("backends", "backend-1,backend-2,backend-3",
+		"names of the three backends, separated by commas")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	i := &injection{names: &nameServer{name: "backends.stack.test.", backends: strings.Split(*backends, ",")}, proxy: &proxy{}, control: &http.Client{}}
+	i := &injection{names: &nameServer{name: "backends.stack.test.", backends: strings.Split(*backends, ",")},
+		proxy: &proxy{}, control: &http.Client{}}
 	if len(i.names.backends) != 3 {
 		return fmt.Errorf("-backends %s: want three names", *backends)
 	}
@@ -216,7 +218,8 @@ type state struct {
 func (i *injection) state() state {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	s := state{Remaining: max(0, time.Until(i.until).Seconds()), Step: i.step, Loops: i.loops, Next: story[i.step].Name, Story: story}
+	s := state{Remaining: max(0, time.Until(i.until).Seconds()), Step: i.step, Loops: i.loops,
+		Next: story[i.step].Name, Story: story}
 	if i.on {
 		s.Now, s.Expect, s.Next = story[i.step].Name, story[i.step].Expect, story[(i.step+1)%len(story)].Name
 	}

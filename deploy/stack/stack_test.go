@@ -134,7 +134,8 @@ func TestPage(t *testing.T) {
 	i := &injection{step: 3, on: true, until: time.Now().Add(time.Minute)}
 	w := httptest.NewRecorder()
 	i.page(w, nil)
-	if !strings.Contains(w.Body.String(), `<b>`+story[3].Name+`</b>`) || !strings.Contains(w.Body.String(), `class="on">`+story[3].Name) {
+	if !strings.Contains(w.Body.String(), `<b>`+story[3].Name+`</b>`) ||
+		!strings.Contains(w.Body.String(), `class="on">`+story[3].Name) {
 		t.Errorf("the page is %s", w.Body)
 	}
 	compose, err := os.ReadFile(filepath.Join("..", "..", "compose.yaml"))
@@ -171,7 +172,8 @@ func TestStory(t *testing.T) {
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}}
 	defer through.CloseIdleConnections()
-	i := &injection{names: &nameServer{backends: []string{"a", "b", "c"}}, proxy: &proxy{}, control: &http.Client{Transport: through}}
+	i := &injection{names: &nameServer{backends: []string{"a", "b", "c"}}, proxy: &proxy{},
+		control: &http.Client{Transport: through}}
 	for _, s := range story {
 		if err := s.do(t.Context(), i); err != nil {
 			t.Errorf("%s: %v", s.Name, err)

@@ -41,8 +41,10 @@ const (
 func candidates() []candidate {
 	tracer := sdktrace.NewTracerProvider()
 	meter := sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))
-	redial := instrument.DialOption(instrument.WithTracerProvider(tracer), instrument.WithMeterProvider(meter), instrument.WithSpanRate(0))
-	otel := grpc.WithStatsHandler(otelgrpc.NewClientHandler(otelgrpc.WithTracerProvider(tracer), otelgrpc.WithMeterProvider(meter),
+	redial := instrument.DialOption(instrument.WithTracerProvider(tracer), instrument.WithMeterProvider(meter),
+		instrument.WithSpanRate(0))
+	otel := grpc.WithStatsHandler(otelgrpc.NewClientHandler(
+		otelgrpc.WithTracerProvider(tracer), otelgrpc.WithMeterProvider(meter),
 		otelgrpc.WithPropagators(propagation.TraceContext{})))
 	metrics := opentelemetry.MetricsOptions{MeterProvider: meter}
 	return []candidate{

@@ -78,7 +78,8 @@ func bench() error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("goos: %s\ngoarch: %s\npkg: github.com/redial-dev/redial/e2e/bench\ncpu: %s\n", runtime.GOOS, runtime.GOARCH, processor())
+	fmt.Printf("goos: %s\ngoarch: %s\npkg: github.com/redial-dev/redial/e2e/bench\ncpu: %s\n",
+		runtime.GOOS, runtime.GOARCH, processor())
 	var tables strings.Builder
 	for _, w := range workloads {
 		if !chosen.MatchString(w.name) {

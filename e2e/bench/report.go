@@ -24,12 +24,14 @@ func (r results) tabulate(to *strings.Builder, w workload) {
 	fmt.Fprintf(to, "**%s**: %s; GOMAXPROCS=%d\n\n", w.name, w.what, runtime.GOMAXPROCS(0))
 	fmt.Fprintf(to, "| | time | CPU | p99 | B/op | allocs/op |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, c := range candidates() {
-		fmt.Fprintf(to, "| %s | %s | %s | %s | %+.0f | %+.0f |\n", c.name, r.ratios(c.name, sample.getTime), r.ratios(c.name, sample.getCPU),
+		fmt.Fprintf(to, "| %s | %s | %s | %s | %+.0f | %+.0f |\n",
+			c.name, r.ratios(c.name, sample.getTime), r.ratios(c.name, sample.getCPU),
 			r.ratios(c.name, sample.getP99), r.difference(c.name, sample.getBytes), r.difference(c.name, sample.getAllocs))
 	}
 	added, theirs := r.ratios(ours, sample.getCPU), r.ratios(otherwise, sample.getCPU)
 	fmt.Fprintf(to, "\nCPU that is added: by redial %+.1f %% (%+.1f to %+.1f), by otelgrpc %+.1f %% (%+.1f to %+.1f).\n\n",
-		percent(added.mid), percent(added.low), percent(added.high), percent(theirs.mid), percent(theirs.low), percent(theirs.high))
+		percent(added.mid), percent(added.low), percent(added.high),
+		percent(theirs.mid), percent(theirs.low), percent(theirs.high))
 }
 
 func percent(ratio float64) float64 { return 100 * (ratio - 1) }

@@ -66,8 +66,10 @@ func services(t *testing.T) map[string]service {
 func TestConfigConfinesServices(t *testing.T) {
 	pinned := regexp.MustCompile(`^[a-z/.-]+:v?[0-9]+\.[0-9]+\.[0-9]+(@sha256:[0-9a-f]{64})?$`)
 	for name, s := range services(t) {
-		if !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") || s.User == "" || strings.HasPrefix(s.User, "0") || s.MemLimit == "" {
-			t.Errorf("%s: read-only %t, capabilities dropped %v, user %q, memory %q", name, s.ReadOnly, s.CapDrop, s.User, s.MemLimit)
+		if !s.ReadOnly || !slices.Contains(s.CapDrop, "ALL") || s.User == "" || strings.HasPrefix(s.User, "0") ||
+			s.MemLimit == "" {
+			t.Errorf("%s: read-only %t, capabilities dropped %v, user %q, memory %q",
+				name, s.ReadOnly, s.CapDrop, s.User, s.MemLimit)
 		}
 		if s.Build == nil && !pinned.MatchString(s.Image) {
 			t.Errorf("%s: the image %s is not pinned", name, s.Image)

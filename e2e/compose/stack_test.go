@@ -39,7 +39,9 @@ func command(name string, args ...string) (string, error) {
 
 func compose(args ...string) (string, error) {
 	program := filepath.Join("e2e", "bin", "docker-compose")
-	return command("./"+program, append([]string{"-p", project, "-f", "compose.yaml", "-f", "e2e/compose.offline.yaml"}, args...)...)
+	return command("./"+program, append([]string{
+		"-p", project, "-f", "compose.yaml", "-f", "e2e/compose.offline.yaml",
+	}, args...)...)
 }
 
 func must(t *testing.T) func(string, error) string {
@@ -146,5 +148,6 @@ func (s stack) kill(service string) {
 // started is when the container of a service was started last.
 func (s stack) started(service string) string {
 	s.t.Helper()
-	return must(s.t)(command("docker", "inspect", "--format", "{{.State.StartedAt}}", must(s.t)(compose("ps", "--all", "--quiet", service))))
+	return must(s.t)(command("docker", "inspect", "--format", "{{.State.StartedAt}}",
+		must(s.t)(compose("ps", "--all", "--quiet", service))))
 }

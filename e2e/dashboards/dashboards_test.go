@@ -173,7 +173,8 @@ func (s *stage) firing(name, job, target string) bool {
 		s.t.Fatal(err)
 	}
 	for _, a := range found.Alerts {
-		if a.Labels["alertname"] == name && a.State == "firing" && a.Labels["job"] == job && strings.Contains(a.Labels["grpc_target"], target) {
+		if a.Labels["alertname"] == name && a.State == "firing" && a.Labels["job"] == job &&
+			strings.Contains(a.Labels["grpc_target"], target) {
 			return true
 		}
 	}
@@ -207,7 +208,8 @@ func TestShowsWhatWasPlayed(t *testing.T) {
 	target := c.CanonicalTarget()
 	for _, job := range ways {
 		eventually(t, "metrics by "+job, func() bool {
-			found, err := s.Query(fmt.Sprintf(`redial_channels{job=%q} offset %ds and on () redial:rules:loaded`, job, 11*int(minute.Seconds())), time.Now())
+			found, err := s.Query(fmt.Sprintf(
+				`redial_channels{job=%q} offset %ds and on () redial:rules:loaded`, job, 11*int(minute.Seconds())), time.Now())
 			return err == nil && len(found) > 0
 		})
 	}

@@ -151,9 +151,11 @@ func (p *play) streamLimit() {
 
 // tooManyPings lets a server complain of keepalive pings: the third within its time.
 func (p *play) tooManyPings() {
-	server := loopback.Serve(p.t, "127.0.0.1:0", grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Hour}))
+	server := loopback.Serve(p.t, "127.0.0.1:0",
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Hour}))
 	p.t.Cleanup(server.Halt)
-	p.plain(server.Address, grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, PermitWithoutStream: true}))
+	p.plain(server.Address,
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, PermitWithoutStream: true}))
 }
 
 // names is a resolver that fails, and another that does not answer.

@@ -47,7 +47,8 @@ func (q query) filled(job, target string, length time.Duration) string {
 		target = strings.ReplaceAll(target, ".", "[.]")
 	}
 	return quick(strings.NewReplacer(
-		"$__rate_interval", minute.String(), "$__interval", minute.String(), "$__range", fmt.Sprintf("%ds", int(length.Seconds())),
+		"$__rate_interval", minute.String(), "$__interval", minute.String(),
+		"$__range", fmt.Sprintf("%ds", int(length.Seconds())),
 		"$job", job, "$instance", anything, "$target", target,
 	).Replace(q.expr))
 }

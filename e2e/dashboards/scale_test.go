@@ -79,7 +79,8 @@ func runProgram(t *testing.T, name string, args ...string) {
 func TestFleet(t *testing.T) {
 	end := time.Now().Truncate(time.Minute)
 	data := filepath.Join(t.TempDir(), "data")
-	runProgram(t, "fill", "-scrape", scrapeOfOne(t), "-out", data, "-instances", fmt.Sprint(*instances), "-end", fmt.Sprint(end.Unix()))
+	runProgram(t, "fill", "-scrape", scrapeOfOne(t), "-out", data,
+		"-instances", fmt.Sprint(*instances), "-end", fmt.Sprint(end.Unix()))
 	config := "global: {scrape_interval: 1m}"
 	before := prom.StartOn(t, data, config)
 	runProgram(t, "promtool", "tsdb", "create-blocks-from", "rules", "--url=http://"+before.Address, "--output-dir="+data,

@@ -130,7 +130,8 @@ func selected(t *testing.T, who string, selector *meta.LabelSelector, all []pod)
 func (p pod) offers(port intstr.IntOrString) bool {
 	for _, c := range p.Spec.Containers {
 		for _, have := range c.Ports {
-			if port.Type == intstr.String && have.Name == port.StrVal || port.Type == intstr.Int && have.ContainerPort == port.IntVal {
+			if port.Type == intstr.String && have.Name == port.StrVal ||
+				port.Type == intstr.Int && have.ContainerPort == port.IntVal {
 				return true
 			}
 		}
@@ -209,7 +210,8 @@ func TestPodsAreConfined(t *testing.T) {
 		}
 		for _, c := range p.Spec.Containers {
 			name := p.owner + "/" + c.Name
-			if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Limits.Memory().IsZero() {
+			if c.Resources.Requests.Cpu().IsZero() || c.Resources.Requests.Memory().IsZero() ||
+				c.Resources.Limits.Memory().IsZero() {
 				t.Errorf("%s: resources are not bounded: %v", name, c.Resources)
 			}
 			if readOnly := c.SecurityContext.ReadOnlyRootFilesystem; readOnly == nil || !*readOnly {

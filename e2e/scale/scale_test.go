@@ -111,7 +111,8 @@ func (w weights) tables() map[string]string {
 	flow("sent by the pods", w.redial, pods*targets*losses/day)
 	flow("kept, if one loss in ten is ordinary", w.redial, pods*targets*losses/day*(0.9+0.1*share))
 	flow("kept, if nine losses in ten are ordinary", w.redial, pods*targets*losses/day*(0.1+0.9*share))
-	return map[string]string{"weights": one.String(), "work": work.String(), "fleet": fleet.String(), "traces": traces.String()}
+	return map[string]string{"weights": one.String(), "work": work.String(),
+		"fleet": fleet.String(), "traces": traces.String()}
 }
 
 // grid is a table of the page.

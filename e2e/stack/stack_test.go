@@ -107,7 +107,8 @@ type collector struct{ grpc, http, traces, metrics string }
 func startCollector(t *testing.T) collector {
 	t.Helper()
 	dir := t.TempDir()
-	c := collector{loopback.FreeAddress(t), loopback.FreeAddress(t), filepath.Join(dir, "traces.json"), filepath.Join(dir, "metrics.json")}
+	c := collector{loopback.FreeAddress(t), loopback.FreeAddress(t),
+		filepath.Join(dir, "traces.json"), filepath.Join(dir, "metrics.json")}
 	run(t, "collector", "--config", write(t, "collector.yaml", fmt.Sprintf(`
 receivers:
   otlp:
@@ -222,7 +223,11 @@ scrape_configs:
 // ask asks the API, and reads the data of the answer.
 func (p prometheus) ask(t *testing.T, path, query string, data any) {
 	t.Helper()
-	parameters := url.Values{"query": {query}, "start": {fmt.Sprint(time.Now().Add(-time.Hour).Unix())}, "end": {fmt.Sprint(time.Now().Add(time.Minute).Unix())}}
+	parameters := url.Values{
+		"query": {query},
+		"start": {fmt.Sprint(time.Now().Add(-time.Hour).Unix())},
+		"end":   {fmt.Sprint(time.Now().Add(time.Minute).Unix())},
+	}
 	resp, err := http.Get("http://" + string(p) + "/api/v1/" + path + "?" + parameters.Encode())
 	if err != nil {
 		t.Fatal(err)
@@ -341,7 +346,8 @@ func TestOutageIsFoundAgain(t *testing.T) {
 			eventually(t, "the trace of the outage in the collector", func() bool {
 				spans := c.spans(t)
 				i := slices.IndexFunc(spans, func(s span) bool {
-					return s.Name == "grpc.connect" && s.attribute("redial.trigger") == "redial" && s.attribute("redial.outcome") == "ready"
+					return s.Name == "grpc.connect" && s.attribute("redial.trigger") == "redial" &&
+						s.attribute("redial.outcome") == "ready"
 				})
 				if i < 0 {
 					return false

@@ -63,7 +63,8 @@ func (c clock) String() string {
 		if d.count() == 0 {
 			continue
 		}
-		fmt.Fprintf(&text, "| %s | %d | %v | %v | %v |\n", kind, d.count(), d.quantile(0.5), d.quantile(0.99), d.quantile(0.999))
+		fmt.Fprintf(&text, "| %s | %d | %v | %v | %v |\n",
+			kind, d.count(), d.quantile(0.5), d.quantile(0.99), d.quantile(0.999))
 	}
 	return text.String()
 }

@@ -41,7 +41,9 @@ var disconnections = (*estats.Int64CountHandle)(estats.DescriptorForMetric("grpc
 func drive(h handler, c clock, target string, n int) (all []*driven, done func(), err error) {
 	cc := &clientConn{recorder: &recorder{handler: h}, target: target}
 	inside := &standIn{}
-	bal := instrument.WrapBalancer(inside).Build(cc, balancer.BuildOptions{DialCreds: insecure.NewCredentials(), Target: parsed(target)})
+	bal := instrument.WrapBalancer(inside).Build(cc, balancer.BuildOptions{
+		DialCreds: insecure.NewCredentials(), Target: parsed(target),
+	})
 	for i := range n {
 		d := &driven{handler: h, clock: c, target: target, address: fmt.Sprintf("10.0.%d.%d:443", i/256, i%256)}
 		cc.made = d
@@ -81,7 +83,8 @@ func (d *driven) lose() {
 	d.clock.time("connection ends", func() { d.handler.HandleConn(d.ctx, &stats.ConnEnd{Client: true}) })
 }
 
-var errRefused = errors.New(`connection error: desc = "transport: Error while dialing: dial tcp 10.0.0.1:443: connect: connection refused"`)
+var errRefused = errors.New(`connection error: desc = "transport: Error while dialing: ` +
+	`dial tcp 10.0.0.1:443: connect: connection refused"`)
 
 // refuse fails one attempt.
 func (d *driven) refuse() {

@@ -123,9 +123,11 @@ func storm() error {
 	s.report(time.Since(start))
 	fmt.Printf("\n%s\n", s.clock)
 	journal := s.agent.JournalStats()
-	fmt.Printf("The journal wrote %d events and keeps %.1f MiB, of %.1f at most.\n", journal.Written, mib(journal.Bytes), mib(journal.Size)*1.25)
+	fmt.Printf("The journal wrote %d events and keeps %.1f MiB, of %.1f at most.\n",
+		journal.Written, mib(journal.Bytes), mib(journal.Size)*1.25)
 	time.Sleep(2 * time.Second) // The record of a transport may take a second to end.
-	fmt.Printf("Live heap before: %.1f MiB; after all is closed: %.1f MiB, the journal and the time series included.\n", mib(before), mib(liveHeap()))
+	fmt.Printf("Live heap before: %.1f MiB; after all is closed: %.1f MiB, the journal and the time series included.\n",
+		mib(before), mib(liveHeap()))
 	return s.agent.Shutdown(context.Background())
 }
 
@@ -171,7 +173,8 @@ func (s *environment) begin(ctx context.Context) (wait func(), err error) {
 // report prints a line of the table.
 func (s *environment) report(since time.Duration) {
 	scraped := s.scrape()
-	fmt.Printf("| %v | %.1f MiB | %d | %d | %d | %.0f | %d | %.0f | %d |\n", since.Round(time.Second), mib(lastLiveHeap()), goroutines(),
+	fmt.Printf("| %v | %.1f MiB | %d | %d | %d | %.0f | %d | %.0f | %d |\n",
+		since.Round(time.Second), mib(lastLiveHeap()), goroutines(),
 		descriptors(), s.events.Load(), scraped.sum("redial_events_dropped_total"), s.spans.n.Load(),
 		scraped.sum("redial_spans_suppressed_total"), scraped.series())
 }
@@ -243,7 +246,8 @@ func memory() error {
 		}
 		runtime.KeepAlive(all)
 	}
-	fmt.Printf("Memory of a driven subchannel (%d of them in a channel): %.0f bytes while it is READY and quiet, %.0f just after it was lost.\n\n",
+	fmt.Printf("Memory of a driven subchannel (%d of them in a channel): %.0f bytes while it is READY and quiet, "+
+		"%.0f just after it was lost.\n\n",
 		perChannel, quiet[1]-quiet[0], flapping[1]-flapping[0])
 	return nil
 }

@@ -182,7 +182,8 @@ func (l List) transport(e event.TransportEnded) List {
 	if e.Outcome == event.OutcomeInterrupted { // The transport lives on, unobserved.
 		return append(l, signal.Outcome.String(string(e.Outcome)))
 	}
-	l = append(l, signal.TeardownCause.String(string(e.Cause)), signal.RPCsSent.Int64(e.RPCs), signal.RPCsInFlight.Int64(e.InFlight),
+	l = append(l, signal.TeardownCause.String(string(e.Cause)), signal.RPCsSent.Int64(e.RPCs),
+		signal.RPCsInFlight.Int64(e.InFlight),
 		signal.RPCsInterrupted.Int64(e.Interrupted), signal.RPCsRetried.Int64(e.Retried)).
 		text(signal.DisconnectError, e.DisconnectError).
 		text(signal.HTTP2ErrorCode, e.HTTP2ErrorCode).

@@ -26,15 +26,18 @@ var everyEvent = []event.Event{
 	event.ConnectEnded{Header: header, Episode: 4, Outcome: event.OutcomeFailed, Err: errOne, ErrorType: "timeout"},
 	event.AttemptStarted{Header: header, Episode: 4, Attempt: 5, Number: 1, Address: "10.0.0.1:443"},
 	event.AttemptEnded{Header: header, Episode: 4, Attempt: 5, Conn: conn, Err: errOne, ErrorType: "timeout"},
-	event.PhaseEnded{Header: header, Attempt: 5, Phase: event.PhaseHandshake, TLS: &event.TLS{Version: "1.3"}, Err: errOne},
+	event.PhaseEnded{Header: header, Attempt: 5, Phase: event.PhaseHandshake, TLS: &event.TLS{Version: "1.3"},
+		Err: errOne},
 	event.BackoffStarted{Header: header, Episode: 4},
 	event.BackoffEnded{Header: header, Episode: 4},
 	event.TransportReady{Header: header, Episode: 4, Transport: 6, Conn: conn},
 	event.TransportDraining{Header: header, Transport: 6},
 	event.TransportEnded{Header: header, Transport: 6, Conn: conn, TCP: &event.TCP{State: "CLOSE"}, RPCError: "an error"},
 	event.PickWaitStarted{Header: header, Reason: event.WaitPolicy, Episode: 4, Method: "/service/Method"},
-	event.PickWaitEnded{Header: header, Reason: event.WaitPolicy, Episode: 4, Method: "/service/Method", Err: errOne, ErrorType: "timeout"},
-	event.RPCRefused{Header: header, Episode: 4, Method: "/service/Method", Err: errOne, ErrorType: "timeout"},
+	event.PickWaitEnded{Header: header, Reason: event.WaitPolicy, Episode: 4, Method: "/service/Method",
+		Err: errOne, ErrorType: "timeout"},
+	event.RPCRefused{Header: header, Episode: 4, Method: "/service/Method",
+		Err: errOne, ErrorType: "timeout"},
 }
 
 func values(l attributes.List) map[string]string {

@@ -13,7 +13,8 @@ func (m *maker) attemptsByOutcome() *timeseries.PanelBuilder {
 		"Each bar counts the attempts to connect that ended in its time. Red: failed, see the panel to the "+
 			"right. Grey: another "+
 			"address was faster, or the channel was closed."), look.Outcomes).
-		WithTarget(m.series("A", promql.OrNone(sumBy("redial_outcome", promql.Observations(attempts, perBar)), "redial_outcome"),
+		WithTarget(m.series("A", promql.OrNone(
+			sumBy("redial_outcome", promql.Observations(attempts, perBar)), "redial_outcome"),
 			"{{redial_outcome}}"))
 }
 

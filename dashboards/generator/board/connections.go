@@ -29,7 +29,8 @@ func (m *maker) certificateExpiry() *stat.PanelBuilder {
 			"have been noticed by then. Without TLS, or where it is not known, there is no number. Next: the "+
 			"runbook of "+
 			"RedialCertificateExpiring.", "s").NoValue("no TLS").
-		Thresholds(look.Between(look.Bad, look.Step{From: day, Color: look.BackingOff}, look.Step{From: 7 * day, Color: look.Good})).
+		Thresholds(look.Between(look.Bad,
+			look.Step{From: day, Color: look.BackingOff}, look.Step{From: 7 * day, Color: look.Good})).
 		WithTarget(m.series("A", "min(redial_tls_server_not_after_seconds) - time()", "expires in"))
 }
 
@@ -58,7 +59,9 @@ func (m *maker) stateOfClients() *statetimeline.PanelBuilder {
 		"The worst state of each client's subchannels, twenty clients at most: those that were worst. Orange "+
 			"beside light blue, again and again: attempts fail and are "+
 			"tried anew. All rows at once: look at the server. One row: look at that client's host and network.").
-		Mappings([]dashboard.ValueMapping{{ValueMap: &dashboard.ValueMap{Type: dashboard.MappingTypeValueToText, Options: options}}}).
+		Mappings([]dashboard.ValueMapping{{
+			ValueMap: &dashboard.ValueMap{Type: dashboard.MappingTypeValueToText, Options: options},
+		}}).
 		Thresholds(look.Between(look.Idle, look.Step{From: 1, Color: look.Good}, look.Step{From: 2, Color: look.Connecting},
 			look.Step{From: 3, Color: look.BackingOff})).
 		WithTarget(m.series("A", "topk(20, "+maxBy("instance", worst)+")", "{{instance}}"))

@@ -12,7 +12,8 @@ func (m *maker) resolutionsByOutcome() *timeseries.PanelBuilder {
 		"Each bar counts the resolver's answers in its time. Red: it failed, and gRPC goes on with the "+
 			"addresses that it has, if any. "+
 			"Next: the runbook of RedialNameResolutionFailing."), look.Outcomes).
-		WithTarget(m.series("A", promql.OrNone(sumBy("redial_outcome", promql.Observations(resolutions, perBar)), "redial_outcome"),
+		WithTarget(m.series("A", promql.OrNone(
+			sumBy("redial_outcome", promql.Observations(resolutions, perBar)), "redial_outcome"),
 			"{{redial_outcome}}"))
 }
 

@@ -67,7 +67,8 @@ func (m *maker) eventsLostBySink() *timeseries.PanelBuilder {
 	return look.Colored(look.Counts("Events lost, by sink", "queue: the sinks are too slow for what happens. "+
 		"waits: too many RPCs wait at once. otlp: spans that "+
 		"could not be delivered."), look.Self).
-		WithTarget(m.series("A", promql.OrNone(sumBy("redial_sink", promql.Growth(dropped, perBar)), "redial_sink"), "{{redial_sink}}"))
+		WithTarget(m.series("A", promql.OrNone(sumBy("redial_sink", promql.Growth(dropped, perBar)), "redial_sink"),
+			"{{redial_sink}}"))
 }
 
 func (m *maker) spansLeftOutOverTime() *timeseries.PanelBuilder {
@@ -79,7 +80,8 @@ func (m *maker) spansLeftOutOverTime() *timeseries.PanelBuilder {
 func (m *maker) exportsFailedBySignal() *timeseries.PanelBuilder {
 	return look.Colored(look.Counts("Failed exports, by signal", "traces: those spans are lost. metrics: "+
 		"nothing is lost, the next export says the same sums."), look.Self).
-		WithTarget(m.series("A", promql.OrNone(sumBy("redial_signal", promql.Growth(failedExport, perBar)), "redial_signal"), "{{redial_signal}}"))
+		WithTarget(m.series("A", promql.OrNone(sumBy("redial_signal", promql.Growth(failedExport, perBar)), "redial_signal"),
+			"{{redial_signal}}"))
 }
 
 func (m *maker) events() *timeseries.PanelBuilder {

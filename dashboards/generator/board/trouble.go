@@ -26,7 +26,8 @@ func (m *maker) lostByCause() *timeseries.PanelBuilder {
 			"does. Orange, red "+
 			"and purple: nobody announced it. Grey: this client meant it. docs/causes.md says for each cause "+
 			"what to do."), look.Causes).
-		WithTarget(m.series("A", promql.OrNone(sumBy("redial_teardown_cause", promql.Observations(transports, perBar)), "redial_teardown_cause"),
+		WithTarget(m.series("A", promql.OrNone(
+			sumBy("redial_teardown_cause", promql.Observations(transports, perBar)), "redial_teardown_cause"),
 			"{{redial_teardown_cause}}"))
 }
 

@@ -42,7 +42,9 @@ func Compared(p *table.PanelBuilder, label, title, link string, columns []Col, t
 		{Id: "custom.minWidth", Value: 260},
 	})
 	p.OverrideByName(trendTitle, []dashboard.DynamicConfigValue{
-		{Id: "custom.cellOptions", Value: map[string]any{"type": "sparkline", "hideValue": true, "drawStyle": "bars", "fillOpacity": 80}},
+		{Id: "custom.cellOptions", Value: map[string]any{
+			"type": "sparkline", "hideValue": true, "drawStyle": "bars", "fillOpacity": 80,
+		}},
 		{Id: "color", Value: map[string]string{"mode": "fixed", "fixedColor": Neutral}},
 	})
 	return p.
@@ -54,7 +56,9 @@ func Compared(p *table.PanelBuilder, label, title, link string, columns []Col, t
 		WithTransformation(sortedBy(fmt.Sprintf("Value #%s", columns[len(columns)-1].Ref))).
 		WithTransformation(sortedBy(fmt.Sprintf("Value #%s", columns[0].Ref))).
 		WithTransformation(transform("limit", map[string]any{"limitField": 20})).
-		WithTransformation(transform("organize", map[string]any{"indexByName": order, "renameByName": titles, "excludeByName": map[string]bool{}}))
+		WithTransformation(transform("organize", map[string]any{
+			"indexByName": order, "renameByName": titles, "excludeByName": map[string]bool{},
+		}))
 }
 
 func transform(id string, options map[string]any) dashboard.DataTransformerConfig {

@@ -24,7 +24,8 @@ func (s *Signals) Chosen(expr string) (string, error) {
 	}
 	for _, selector := range selectors(parsed) {
 		for _, v := range variables {
-			if !s.has(selector.Name, v.label) || slices.ContainsFunc(selector.LabelMatchers, func(m *labels.Matcher) bool { return m.Name == v.label }) {
+			if !s.has(selector.Name, v.label) ||
+				slices.ContainsFunc(selector.LabelMatchers, func(m *labels.Matcher) bool { return m.Name == v.label }) {
 				continue
 			}
 			m, err := labels.NewMatcher(labels.MatchRegexp, v.label, v.variable)

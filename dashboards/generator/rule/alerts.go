@@ -84,19 +84,22 @@ var alerts = []alert{
 		name: "RedialWaitBudgetBurnsFast", severity: critical, minutes: 2, dashboard: target,
 		expr:    burns(14.4, "1h", "5m"),
 		summary: "RPCs to {{ $labels.grpc_target }} wait for connections",
-		description: "{{ $value | humanizePercentage }} of the RPCs of job {{ $labels.job }} to {{ $labels.grpc_target }} waited for longer than a second in " +
+		description: "{{ $value | humanizePercentage }} of the RPCs of job {{ $labels.job }} to {{ $labels.grpc_target }} waited " +
+			"for longer than a second in " +
 			"the last hour: " + whyWaiting + ". At this rate a month's budget of 0.1 % is spent in two days.",
 	},
 	{
 		name: "RedialWaitBudgetBurnsSlowly", severity: warning, minutes: 15, dashboard: target,
 		expr:    burns(6, "6h", "30m"),
 		summary: "RPCs to {{ $labels.grpc_target }} wait for connections too often",
-		description: "{{ $value | humanizePercentage }} of the RPCs of job {{ $labels.job }} to {{ $labels.grpc_target }} waited for longer than a second in " +
+		description: "{{ $value | humanizePercentage }} of the RPCs of job {{ $labels.job }} to {{ $labels.grpc_target }} waited " +
+			"for longer than a second in " +
 			"the last six hours: " + whyWaiting + ". At this rate a month's budget of 0.1 % is spent in five days.",
 	},
 	{
 		name: "RedialTooManyPings", severity: warning, dashboard: target,
-		expr:    sumBy(ofInstance, promql.Observations(`redial_transport_duration_seconds{redial_teardown_cause="too_many_pings"}`, "15m")) + " > 0",
+		expr: sumBy(ofInstance,
+			promql.Observations(`redial_transport_duration_seconds{redial_teardown_cause="too_many_pings"}`, "15m")) + " > 0",
 		summary: "{{ $labels.grpc_target }} says too_many_pings",
 		description: "The server of {{ $labels.grpc_target }} closed {{ $value }} connections of {{ " +
 			"$labels.instance }} within 15 minutes, since its keepalive " +
@@ -104,8 +107,10 @@ var alerts = []alert{
 	},
 	{
 		name: "RedialNameResolutionFailing", severity: warning, minutes: 5, dashboard: target,
-		expr: sumBy(ofInstance, promql.Observations(`redial_resolve_duration_seconds{redial_outcome="failed"}`, "5m")) + " > 0 unless " +
-			sumBy(ofInstance, promql.Observations(`redial_resolve_duration_seconds{redial_outcome="ready"}`, "5m")) + " > 0 or " +
+		expr: sumBy(ofInstance, promql.Observations(`redial_resolve_duration_seconds{redial_outcome="failed"}`, "5m")) +
+			" > 0 unless " +
+			sumBy(ofInstance, promql.Observations(`redial_resolve_duration_seconds{redial_outcome="ready"}`, "5m")) +
+			" > 0 or " +
 			maxBy(ofInstance, "redial_resolve_age_seconds") + " > 30",
 		summary: "The name of {{ $labels.grpc_target }} is not resolved",
 		description: "{{ $labels.instance }} gets no addresses for {{ $labels.grpc_target }}: its resolver " +
@@ -114,7 +119,8 @@ var alerts = []alert{
 	},
 	{
 		name: "RedialStreamLimitReached", severity: warning, minutes: 5, dashboard: target,
-		expr: sumBy(ofInstance, promql.Observations(`redial_pick_wait_duration_seconds{redial_wait_reason="stream_quota"}`, "5m")) + " > 0 or " +
+		expr: sumBy(ofInstance, promql.Observations(`redial_pick_wait_duration_seconds{redial_wait_reason="stream_quota"}`, "5m")) +
+			" > 0 or " +
 			sumBy(ofInstance, `redial_pick_waiting{redial_wait_reason="stream_quota"}`) + " > 0",
 		summary: "RPCs to {{ $labels.grpc_target }} wait for a stream",
 		description: "{{ $value }} RPCs of {{ $labels.instance }} to {{ $labels.grpc_target }} waited within " +

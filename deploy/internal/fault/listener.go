@@ -26,7 +26,8 @@ func Listen(ctx context.Context, address string) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Listener{TCPListener: inner.(*net.TCPListener), closed: make(chan struct{}), conns: map[*net.TCPConn]struct{}{}}, nil
+	return &Listener{TCPListener: inner.(*net.TCPListener), closed: make(chan struct{}),
+		conns: map[*net.TCPConn]struct{}{}}, nil
 }
 
 // Accept implements [net.Listener].
@@ -57,7 +58,8 @@ func (l *Listener) Reset() error {
 	defer l.mu.Unlock()
 	var errs []error
 	for c := range l.conns {
-		if err := errors.Join(c.SetLinger(0), c.Close()); err != nil && !errors.Is(err, net.ErrClosed) { // Without lingering, Close sends RST.
+		// Without lingering, Close sends RST.
+		if err := errors.Join(c.SetLinger(0), c.Close()); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}

@@ -163,7 +163,9 @@ func (s *Server) QueryRange(expr string, from, to time.Time, step time.Duration)
 	var found struct {
 		Result []Series `json:"result"`
 	}
-	err := s.Get("query_range", url.Values{"query": {expr}, "start": {unix(from)}, "end": {unix(to)}, "step": {fmt.Sprint(step.Seconds())}}, &found)
+	err := s.Get("query_range", url.Values{
+		"query": {expr}, "start": {unix(from)}, "end": {unix(to)}, "step": {fmt.Sprint(step.Seconds())},
+	}, &found)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", expr, err)
 	}

@@ -62,6 +62,7 @@ func (e *endpoint) end(at time.Time, why ending) {
 // remember keeps the end of a transport for the endpoint's snapshot.
 func (e *endpoint) remember(ended event.TransportEnded) {
 	e.lastLoss = &snapshot.Loss{
-		Time: ended.Lost, Cause: ended.Cause, DisconnectError: e.policy.ch.texts.Text(ended.DisconnectError), Interrupted: ended.Interrupted,
+		Time: ended.Lost, Cause: ended.Cause, DisconnectError: e.policy.ch.texts.Text(ended.DisconnectError),
+		Interrupted: ended.Interrupted,
 	}
 }

@@ -75,7 +75,8 @@ func (r *rpcs) Sent() int64 { return r.sent }
 func newMachine() *machine {
 	m := &machine{
 		policies: map[string]*Policy{}, subchannels: map[string]*Subchannel{}, transports: map[string]*Transport{},
-		waits: map[string]*Wait{}, tcp: map[string]*event.TCP{}, lastRead: map[string]failure.LastRead{}, inFlight: map[string]*rpcs{},
+		waits: map[string]*Wait{}, tcp: map[string]*event.TCP{}, lastRead: map[string]failure.LastRead{},
+		inFlight: map[string]*rpcs{},
 	}
 	var ids event.ID
 	m.ch = NewChannel(&Config{

@@ -169,7 +169,8 @@ func (s *Sink) with(of series) metric.MeasurementOption {
 	var kvs []attribute.KeyValue
 	for _, kv := range []attribute.KeyValue{
 		signal.Target.String(of.target), signal.Trigger.String(string(of.trigger)), signal.Outcome.String(string(of.outcome)),
-		signal.PhaseName.String(string(of.phase)), signal.WaitReason.String(string(of.reason)), semconv.ErrorTypeKey.String(of.errorType),
+		signal.PhaseName.String(string(of.phase)), signal.WaitReason.String(string(of.reason)),
+		semconv.ErrorTypeKey.String(of.errorType),
 		signal.TeardownCause.String(string(of.cause)), signal.HTTP2ErrorCode.String(of.code),
 	} {
 		if kv.Value.AsString() != "" {

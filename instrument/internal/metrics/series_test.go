@@ -28,7 +28,9 @@ var (
 // everything is every event that makes a series of its own, with all the values that the lifecycle can give it, and
 // more HTTP/2 error codes than there are.
 func everything() (all []event.Event) {
-	for _, o := range []event.Outcome{event.OutcomeReady, event.OutcomeAbandoned, event.OutcomeChannelClosed, event.OutcomeInterrupted} {
+	for _, o := range []event.Outcome{
+		event.OutcomeReady, event.OutcomeAbandoned, event.OutcomeChannelClosed, event.OutcomeInterrupted,
+	} {
 		for _, t := range []event.Trigger{event.TriggerFirst, event.TriggerRedial, event.TriggerWake} {
 			all = append(all, event.ConnectEnded{Header: head, Start: start, Trigger: t, Outcome: o})
 		}
@@ -51,8 +53,10 @@ func everything() (all []event.Event) {
 		all = append(all, event.BackoffEnded{Header: head, Start: start, Outcome: o})
 	}
 	for _, c := range []event.Cause{
-		event.CausePeerClosed, event.CauseConnectionReset, event.CauseKeepaliveTimeout, event.CauseTimedOut, event.CauseIdleTimeout,
-		event.CauseAddressRemoved, event.CauseLBPolicy, event.CauseChannelClosed, event.CauseProtocolError, event.CauseUnknown,
+		event.CausePeerClosed, event.CauseConnectionReset, event.CauseKeepaliveTimeout, event.CauseTimedOut,
+		event.CauseIdleTimeout,
+		event.CauseAddressRemoved, event.CauseLBPolicy, event.CauseChannelClosed, event.CauseProtocolError,
+		event.CauseUnknown,
 	} {
 		all = append(all, event.TransportEnded{Header: head, Start: start, Cause: c, Interrupted: 1})
 	}

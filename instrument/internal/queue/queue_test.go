@@ -34,7 +34,8 @@ func wait(t *testing.T, q *Queue) {
 // Events are handled in order, and all that were added before Wait are handled when it returns.
 func TestOrder(t *testing.T) {
 	var handled []int
-	q := New(1000, func(e event.Event) { handled = append(handled, number(e)) }, func() { t.Error("dropped") }, report.New(func(err error) { t.Error(err) }))
+	handle := func(e event.Event) { handled = append(handled, number(e)) }
+	q := New(1000, handle, func() { t.Error("dropped") }, report.New(func(err error) { t.Error(err) }))
 	wait(t, q)
 	for n := range 500 {
 		q.Add(numbered(n))
