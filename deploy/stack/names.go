@@ -57,7 +57,7 @@ func (n *nameServer) answer(ctx context.Context, query []byte) ([]byte, error) {
 		return nil, err
 	}
 	answer := dnsmessage.Message{
-		Header:    dnsmessage.Header{ID: header.ID, Response: true, Authoritative: true,
+		Header: dnsmessage.Header{ID: header.ID, Response: true, Authoritative: true,
 			RecursionDesired: header.RecursionDesired},
 		Questions: []dnsmessage.Question{question},
 	}

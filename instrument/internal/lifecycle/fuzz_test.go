@@ -90,14 +90,14 @@ func newDriver(j *judge) *driver {
 }
 
 var (
-	states   = []event.State{event.StateIdle, event.StateConnecting, event.StateReady,
+	states = []event.State{event.StateIdle, event.StateConnecting, event.StateReady,
 		event.StateTransientFailure, event.StateShutdown}
 	causes   = []event.Cause{event.CauseChannelClosed, event.CauseIdleTimeout, event.CauseLBPolicy}
 	words    = []string{"unknown", "connection reset", "GOAWAY NO_ERROR", "subchannel shutdown"}
 	outcomes = []event.Outcome{event.OutcomePicked, event.OutcomeFailed, event.OutcomeCancelled,
 		event.OutcomeDeadlineExceeded}
-	sockets  = []*event.TCP{nil, {State: "CLOSE"}, {State: "CLOSE_WAIT"}, {State: "ESTABLISHED", Idle: time.Minute}}
-	errFuzz  = errors.New("fuzz")
+	sockets = []*event.TCP{nil, {State: "CLOSE"}, {State: "CLOSE_WAIT"}, {State: "ESTABLISHED", Idle: time.Minute}}
+	errFuzz = errors.New("fuzz")
 )
 
 func choose[T any](from []T, by byte) (chosen T) {
