@@ -233,14 +233,17 @@ func (s stack) unharmed() {
 	must := must(s.t)
 	must(compose("stop", "injector"))
 	defer func() { must(compose("start", "injector")) }()
+	var before rpcs
 	s.eventually("what was broken healed", func() error {
-		sum, found, err := s.value(`sum(increase(stack_rpcs_total{channel!="proxied",code!="OK"}[20s]))`)
-		if err == nil && found && sum > 0 {
-			err = fmt.Errorf("%v RPCs fail", sum)
+		failing, found, err := s.value(`sum(increase(stack_rpcs_total{channel!="proxied",code!="OK"}[20s]))`)
+		if err != nil {
+			return err
 		}
-		return err
+		if before = s.rpcs(); !found || failing > 0 || before.observed == 0 || before.plain == 0 {
+			return fmt.Errorf("%v RPCs fail, of %+v", failing, before)
+		}
+		return nil
 	})
-	before := s.rpcs()
 	// more waits until both clients have done many RPCs since.
 	more := func(what string) {
 		s.t.Helper()
