@@ -78,12 +78,15 @@ func (c *channel) call() {
 	}
 }
 
+// await waits for the state, and connects where the channel is IDLE and another state is wanted.
 func (c *channel) await(state connectivity.State) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for have := c.GetState(); have != state; have = c.GetState() {
-		c.Connect()
+		if have == connectivity.Idle { // Else it may become IDLE before Connect, which would end what is waited for.
+			c.Connect()
+		}
 		if !c.WaitForStateChange(ctx, have) {
 			c.t.Fatalf("the channel stays %v", have)
 		}
