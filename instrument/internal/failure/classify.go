@@ -25,6 +25,9 @@ func Type(err error) string {
 	return Other
 }
 
+// ErrNoAddresses is the failure of a resolution whose answer has no addresses, in gRPC's words.
+var ErrNoAddresses = errors.New("produced zero addresses")
+
 // ResolutionType returns the error.type of a name resolver's error, or "" for nil. Whatever befell the resolver on its
 // way to a name server is no failure of a backend.
 func ResolutionType(err error) string {

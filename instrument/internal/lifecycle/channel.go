@@ -56,7 +56,8 @@ type Channel struct {
 	leaving    smallSet[*Transport] // Those that are draining or finishing.
 	sent       int64                // RPCs sent over transports that ended.
 	waits      map[*Wait]struct{}
-	addresses  []string // Of the resolver's last answer; nil if there was none.
+	addresses  []string // Of the resolver's last answer that had or lacked some; nil if there was none.
+	updates    updates
 	// resolver is the newest that was asked, or nil.
 	resolver *Resolver
 	// idled: the channel went idle and was not READY since. An endpoint that connects now wakes it.

@@ -1,7 +1,6 @@
 package lifecycle
 
 import (
-	"slices"
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
@@ -15,6 +14,9 @@ type Policy struct {
 	own       *endpoint
 	endpoints smallSet[*endpoint]
 	closed    bool
+	// addresses are those that it was last given, nil before that.
+	addresses []string
+	updates   updates
 }
 
 // OpenPickFirst adds a new pick_first: all its subchannels lead to one endpoint.
@@ -47,19 +49,6 @@ func (p *Policy) SetState(at time.Time, s event.State) {
 	}
 }
 
-// SetAddresses reports the addresses that pick_first is given now. It shuts down its subchannels to others, whose
-// SHUTDOWN may still be on its way.
-func (p *Policy) SetAddresses(addresses []string) {
-	if p.own == nil {
-		return
-	}
-	for _, s := range p.own.subchannels {
-		if !slices.Contains(addresses, s.address) {
-			s.role = removed
-		}
-	}
-}
-
 // Close reports that the policy was closed, and why. What it leaves open ends now, since gRPC may never report the
 // SHUTDOWN of its subchannels.
 func (p *Policy) Close(at time.Time, cause event.Cause) {
@@ -75,7 +64,7 @@ func (p *Policy) CloseRemoved(at time.Time) {
 	cause := event.CauseLBPolicy
 	for _, e := range p.endpoints {
 		for _, s := range e.subchannels {
-			cause = p.ch.removalCause(s.address)
+			cause = p.closedCause(s.address)
 		}
 	}
 	p.Close(at, cause)

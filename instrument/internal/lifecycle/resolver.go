@@ -1,7 +1,7 @@
 package lifecycle
 
 import (
-	"slices"
+	"errors"
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
@@ -62,13 +62,15 @@ func (r *Resolver) expired(at time.Time) bool {
 	return r.answered() && at.Sub(r.asked) > answerExpires
 }
 
-// Answered reports the resolver's answer: addresses, or an error.
+// Answered reports the resolver's answer: addresses, or an error. An answer without either leaves it to the policies to
+// find addresses.
 func (r *Resolver) Answered(at time.Time, addresses []string, err error) {
 	outcome := event.OutcomeReady
 	if err != nil {
 		outcome = event.OutcomeFailed
-	} else {
-		r.ch.setAddresses(addresses)
+	}
+	if len(addresses) > 0 || errors.Is(err, failure.ErrNoAddresses) {
+		r.ch.addresses = append([]string{}, addresses...)
 	}
 	r.emit(at, len(addresses), outcome, err)
 }
@@ -102,16 +104,4 @@ func (r *Resolver) emit(at time.Time, addresses int, outcome event.Outcome, err 
 	for w := range r.ch.waits {
 		w.resolved(at)
 	}
-}
-
-func (c *Channel) setAddresses(addresses []string) {
-	c.addresses = append([]string{}, addresses...)
-}
-
-// removalCause returns why a policy dropped an address while its channel lives on.
-func (c *Channel) removalCause(address string) event.Cause {
-	if c.addresses != nil && !slices.Contains(c.addresses, address) {
-		return event.CauseAddressRemoved
-	}
-	return event.CauseLBPolicy
 }

@@ -148,8 +148,8 @@ func (m *machine) line(line string) error {
 // input runs one input. Its words are:
 //
 //	channel STATE
-//	resolver | asked | answered ADDRESS... | unresolved ERROR
-//	pick_first P | policy P | says P STATE | close P CAUSE | remove P
+//	resolver | asked | answered ADDRESS... | empty | unresolved ERROR
+//	pick_first P | policy P | says P STATE | close P CAUSE | remove P | given P ADDRESS...
 //	add P S ADDRESS | address S ADDRESS | state S STATE [ERROR]
 //	dial S | tried S ADDRESS | dialed S [ERROR] | handshake S | handshaken S [ERROR] | secured S CERTIFICATE_EXPIRES
 //	up S T | kernel T STATE IDLE | read T eof|reset|rejected | lost T WORD | gone T | check T
@@ -178,6 +178,8 @@ func (m *machine) channelInput(at time.Time, what string, args []string, rest fu
 		m.resolver.Asked(at)
 	case "answered":
 		m.resolver.Answered(at, strings.Fields(strings.Join(args, " ")), nil)
+	case "empty":
+		m.resolver.Answered(at, nil, failure.ErrNoAddresses)
 	case "unresolved":
 		m.resolver.Answered(at, nil, rest(0))
 	case "count":
@@ -203,6 +205,8 @@ func (m *machine) policyInput(at time.Time, what string, args []string, _ func(i
 		p.Close(at, event.Cause(args[1]))
 	case "remove":
 		p.CloseRemoved(at)
+	case "given":
+		p.SetAddresses(strings.Fields(strings.Join(args[1:], " ")))
 	case "add":
 		m.subchannels[args[1]] = p.Add(at, int64(10+len(m.subchannels)), args[2])
 	default:

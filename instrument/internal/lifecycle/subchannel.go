@@ -75,12 +75,13 @@ func (s *Subchannel) SetAddress(address string) { s.address = address }
 // TRANSIENT_FAILURE.
 func (s *Subchannel) SetState(at time.Time, to event.State, err error) {
 	if to == event.StateShutdown {
-		s.close(at, endingOf(s.ch().removalCause(s.address)))
+		s.close(at, endingOf(s.endpoint.policy.droppedCause(s.address)))
 		return
 	}
 	if s.role == orphan || s.state == event.StateShutdown {
 		return
 	}
+	s.ch().updates.over = true
 	if s.role == outrun && s.endpoint.up == nil {
 		s.role = candidate
 	}

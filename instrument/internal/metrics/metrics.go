@@ -126,7 +126,7 @@ func (s *Sink) Handle(ctx context.Context, e event.Event) {
 			return // It goes on, and is measured as a whole.
 		}
 		s.resolve.Record(ctx, e.Time.Sub(e.Start).Seconds(), s.with(series{target: target, outcome: e.Outcome}))
-		if e.Err == nil {
+		if e.Err == nil || errors.Is(e.Err, failure.ErrNoAddresses) {
 			s.addresses.Record(ctx, int64(e.Addresses), s.with(series{target: target}))
 		}
 		if e.Addresses > 0 {

@@ -65,12 +65,12 @@ func (p *Policy) SetState(s connectivity.State) {
 // Reported records that the channel has taken over what the policy reported.
 func (p *Policy) Reported() { p.channel.withLock(func(time.Time) {}) }
 
-// SetAddresses records what the policy is given now. Only what comes from the channel itself has Addresses: policies
-// hand on Endpoints to their children. It stands for the answer of a resolver that is not wrapped.
+// SetAddresses records what the policy is given now. Only what comes from the channel itself has Addresses, or nothing
+// at all: policies hand on Endpoints to their children. It stands for the answer of a resolver that is not wrapped.
 func (p *Policy) SetAddresses(s resolver.State) {
 	addresses := addressesOf(s)
-	if len(s.Addresses) > 0 {
-		p.unwrappedAnswer(addresses, nil)
+	if err := emptiness(s); err != nil || len(s.Addresses) > 0 {
+		p.unwrappedAnswer(addresses, err)
 	}
 	p.channel.withLock(func(time.Time) { p.machine.SetAddresses(addresses) })
 	p.Observer().sampler.leaving(p, addresses...)

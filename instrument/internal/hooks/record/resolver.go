@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc/resolver"
 
+	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
@@ -47,7 +48,19 @@ func (r *Resolver) Asked() {
 // gRPC takes the answer; [Resolver.Taken] must be called after that.
 func (r *Resolver) Answered(s resolver.State, err error) {
 	addresses := addressesOf(s)
+	if err == nil {
+		err = emptiness(s)
+	}
 	r.channel.whenIdentified(func(at time.Time) { r.machine.Answered(at, addresses, err) })
+}
+
+// emptiness returns the failure of an answer without addresses. One with attributes may give the addresses by these, as
+// those of xds do.
+func emptiness(s resolver.State) error {
+	if len(addressesOf(s)) == 0 && s.Attributes == nil {
+		return failure.ErrNoAddresses
+	}
+	return nil
 }
 
 // Taken records that gRPC took the answer.
