@@ -33,16 +33,6 @@ type Handler struct {
 	observer *record.Observer
 }
 
-// DialOption makes redial observe the channel that is given it. Without options all channels of the process share one
-// handler, with the global providers. With options it is short for NewHandler(opts...).DialOption(): make it once and
-// give it to every channel, or keep the handler, since each handler stays for as long as its meter provider.
-func DialOption(opts ...Option) grpc.DialOption {
-	if len(opts) == 0 {
-		return sharedHandler().DialOption()
-	}
-	return NewHandler(opts...).DialOption()
-}
-
 // NewHandler returns a handler that observes no channel yet. What goes wrong in redial itself, now or later, is
 // reported to otel.Handle and nowhere else.
 func NewHandler(opts ...Option) *Handler {

@@ -7,7 +7,18 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
 )
+
+// DialOption makes redial observe the channel that is given it. Without options all channels of the process share one
+// handler, with the global providers. With options it is short for NewHandler(opts...).DialOption(): make it once and
+// give it to every channel, or keep the handler, since each handler stays for as long as its meter provider.
+func DialOption(opts ...Option) grpc.DialOption {
+	if len(opts) == 0 {
+		return sharedHandler().DialOption()
+	}
+	return NewHandler(opts...).DialOption()
+}
 
 // shared is the handler of all channels whose option says nothing of its own. A program that asks for the option at
 // each dial has one handler then: each takes memory, and a callback at each collection, for as long as the process
