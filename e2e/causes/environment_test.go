@@ -236,6 +236,14 @@ func (env *environment) failed() event.AttemptEnded {
 // dial makes an observed channel and wakes it.
 func (env *environment) dial(target string, opts ...grpc.DialOption) *grpc.ClientConn {
 	env.t.Helper()
+	cc := env.client(target, opts...)
+	cc.Connect()
+	return cc
+}
+
+// client makes an observed channel.
+func (env *environment) client(target string, opts ...grpc.DialOption) *grpc.ClientConn {
+	env.t.Helper()
 	slow := backoff.Config{BaseDelay: time.Minute, Multiplier: 1, MaxDelay: time.Minute}
 	cc, err := grpc.NewClient(target, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()), env.handler.DialOption(),
@@ -245,7 +253,6 @@ func (env *environment) dial(target string, opts ...grpc.DialOption) *grpc.Clien
 		env.t.Fatal(err)
 	}
 	env.t.Cleanup(func() { _ = cc.Close() }) // It may be closed already.
-	cc.Connect()
 	return cc
 }
 
@@ -290,11 +297,16 @@ func (env *environment) traces(cc *grpc.ClientConn) string {
 	slices.SortStableFunc(all, func(a, b sdktrace.ReadOnlySpan) int { return a.StartTime().Compare(b.StartTime()) })
 	var text strings.Builder
 	for _, span := range all {
-		if !span.Parent().IsValid() && (span.Name() != "grpc.resolve" || span.Status().Code == codes.Error) {
+		if !span.Parent().IsValid() && (span.Name() != "grpc.resolve" || matters(span)) {
 			draw(&text, all, span, "")
 		}
 	}
 	return text.String()
+}
+
+// matters reports whether a name resolution failed or kept somebody waiting.
+func matters(resolve sdktrace.ReadOnlySpan) bool {
+	return resolve.Status().Code == codes.Error || resolve.EndTime().Sub(resolve.StartTime()) >= held
 }
 
 func draw(text *strings.Builder, all []sdktrace.ReadOnlySpan, span sdktrace.ReadOnlySpan, indent string) {
@@ -330,9 +342,10 @@ var nameServer = regexp.MustCompile(`on \S+:53:`)
 
 // shown are the attributes that answer the question.
 var shown = []string{
-	"redial.trigger", "redial.outcome", "redial.phase", "error.type", "redial.teardown.cause", "grpc.disconnect_error",
-	"http2.error_code", "redial.goaway.debug_data", "redial.rpcs.in_flight", "redial.rpcs.interrupted", "redial.tcp.state",
-	"redial.tcp.idle", "redial.tcp.unacked", "redial.tcp.retransmits", "redial.attempt.number", "tls.server.not_after",
+	"redial.trigger", "redial.wait.reason", "redial.outcome", "redial.phase", "error.type", "redial.teardown.cause",
+	"grpc.disconnect_error", "http2.error_code", "redial.goaway.debug_data", "redial.rpcs.in_flight",
+	"redial.rpcs.interrupted", "redial.tcp.state", "redial.tcp.idle", "redial.tcp.unacked", "redial.tcp.retransmits",
+	"redial.attempt.number", "tls.server.not_after",
 }
 
 func nameOf(all []sdktrace.ReadOnlySpan, sc trace.SpanContext) string {
