@@ -14,6 +14,12 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/balancer/base"
+	"google.golang.org/grpc/connectivity"
+
+	"github.com/redial-dev/redial/instrument"
+	"github.com/redial-dev/redial/instrument/event"
 )
 
 // Handler.Dialer without a dialer of the user's does what gRPC's own does, and records each address.
@@ -152,4 +158,139 @@ func TestProxy(t *testing.T) {
 			env.shutdown()
 		})
 	}
+}
+
+// Nobody listens at the proxy: that is the proxy's failure, and no refusal of the server's, which the attempt names
+// beside the proxy.
+func TestNobodyAtTheProxy(t *testing.T) {
+	cases := map[string]struct {
+		target string
+		opts   func(*environment) []grpc.DialOption
+	}{
+		"GRPC": {"dns:///behind.test:443", func(*environment) []grpc.DialOption { return nil }},
+		"Dialer": {"passthrough:///behind.test:443", func(env *environment) []grpc.DialOption {
+			return []grpc.DialOption{grpc.WithContextDialer(env.handler.Dialer(nil))}
+		}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			env := newEnvironment(t)
+			if proxy := os.Getenv(childEnv); proxy != "" {
+				env.name(proxy, "PROXY")
+				env.failOnce(c.target, c.opts(env)...)
+				return
+			}
+			proxy := env.freeAddress("PROXY")
+			child := exec.Command(os.Args[0], "-test.run=^TestNobodyAtTheProxy$/^"+name+"$")
+			if *update {
+				child.Args = append(child.Args, "-update")
+			}
+			child.Env = append(os.Environ(), childEnv+"="+proxy, "HTTPS_PROXY=http://"+proxy, "NO_PROXY=")
+			if out, err := child.CombinedOutput(); err != nil {
+				t.Errorf("%v:\n%s", err, out)
+			}
+			env.shutdown()
+		})
+	}
+}
+
+// several is a policy that makes one subchannel of all addresses, as gRPC's own pick_first once did.
+type several struct {
+	balancer.Balancer
+	cc balancer.ClientConn
+}
+
+type severalBuilder struct{}
+
+func (severalBuilder) Name() string { return "test_several" }
+
+func (severalBuilder) Build(cc balancer.ClientConn, _ balancer.BuildOptions) balancer.Balancer {
+	return &several{cc: cc}
+}
+
+func (b *several) UpdateClientConnState(s balancer.ClientConnState) error {
+	var sc balancer.SubConn
+	sc, err := b.cc.NewSubConn(s.ResolverState.Addresses, balancer.NewSubConnOptions{
+		StateListener: func(s balancer.SubConnState) {
+			picker := base.NewErrPicker(balancer.ErrNoSubConnAvailable)
+			switch s.ConnectivityState {
+			case connectivity.Ready:
+				picker = picked{balancer.PickResult{SubConn: sc}}
+			case connectivity.TransientFailure:
+				picker = base.NewErrPicker(s.ConnectionError)
+			}
+			b.cc.UpdateState(balancer.State{ConnectivityState: s.ConnectivityState, Picker: picker})
+		},
+	})
+	if err == nil {
+		sc.Connect()
+	}
+	return err
+}
+
+func (*several) ResolverError(error) {}
+
+func (*several) ExitIdle() {}
+
+func (*several) Close() {}
+
+func init() { balancer.Register(instrument.WrapBalancer(severalBuilder{})) }
+
+// transportReady returns the first transport that is reported as READY.
+func (env *environment) transportReady() (made event.TransportReady) {
+	env.t.Helper()
+	env.await(1, "a READY transport", func(e event.Event) bool {
+		ready, ok := e.(event.TransportReady)
+		if ok {
+			made = ready
+		}
+		return ok
+	})
+	return made
+}
+
+// Of a subchannel with several addresses the one that is connected is reported, and not the first.
+func TestSeveralAddressesOfASubchannel(t *testing.T) {
+	severalPolicy := grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"test_several":{}}]}`)
+	for name, opts := range map[string]func(*environment) []grpc.DialOption{
+		"Connected": func(*environment) []grpc.DialOption { return nil },
+		"ConnectedDialer": func(env *environment) []grpc.DialOption {
+			return []grpc.DialOption{grpc.WithContextDialer(env.handler.Dialer(nil))}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newEnvironment(t)
+			_, option := addresses(env.freeAddress("DEAD"), env.serve("S1").address, env.serve("S2").address)
+			cc := env.dial("static:///several", append(opts(env), option, severalPolicy)...)
+			env.connect(cc)
+			mustCall(t, cc)
+			made := env.transportReady()
+			if shown := env.handler.Channels()[0].Endpoints[0].Subchannels[0].Address; shown != made.Address {
+				t.Errorf("the snapshot shows %s, and %s is connected", shown, made.Address)
+			}
+			env.golden()
+		})
+	}
+	// Two names that are resolved by the dialer, and nothing to tell them apart by.
+	t.Run("Unknown", func(t *testing.T) {
+		env := newEnvironment(t)
+		_, port, err := net.SplitHostPort(env.serve("S1").address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, option := addresses(net.JoinHostPort("localhost", port), net.JoinHostPort("127.0.0.2", port))
+		env.connect(env.dial("static:///several", option, severalPolicy))
+		if made := env.transportReady(); made.Address != "" {
+			t.Errorf("%s is connected, says the event", made.Address)
+		}
+		env.closeAll()
+		env.shutdown()
+	})
+	// gRPC reports the error of the first.
+	t.Run("AllFail", func(t *testing.T) {
+		env := newEnvironment(t)
+		_, option := addresses(env.freeAddress("DEAD"), env.serve("S1").address)
+		env.failOnce("static:///several", option, severalPolicy,
+			grpc.WithTransportCredentials(newAuthority(t).client("server.test")))
+	})
 }

@@ -28,7 +28,7 @@ func (h *Handler) Dialer(
 ) func(context.Context, string) (net.Conn, error) {
 	h.observer.ExpectDials()
 	return func(ctx context.Context, address string) (net.Conn, error) {
-		record := hooks.StartDial(ctx, h.observer)
+		record := hooks.StartDial(ctx, h.observer, address)
 		dial := next
 		if dial == nil {
 			dial = plainDialer{record}.dial
@@ -86,6 +86,7 @@ func (d plainDialer) throughProxy(ctx context.Context, proxy *url.URL, address s
 	if proxy.Port() == "" {
 		host = net.JoinHostPort(proxy.Hostname(), "443") // As gRPC does.
 	}
+	d.record.Proxied(host)
 	conn, err = d.netDialer().DialContext(ctx, "tcp", host)
 	if err != nil {
 		return nil, fmt.Errorf("dial proxy %s: %w", host, err)

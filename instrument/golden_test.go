@@ -203,7 +203,7 @@ func (r *spanRenderer) check(span sdktrace.ReadOnlySpan) {
 // silent are attributes that every span has, or that come as part of another.
 var silent = []attribute.Key{
 	"rpc.system.name", "grpc.target", "redial.channel.id", "redial.subchannel.id",
-	"server.port", "network.peer.port", "network.local.port",
+	"server.port", "network.peer.port", "network.local.port", "redial.proxy.port",
 	"grpc.security_level", // gRPC reads it from a connection that may be gone already.
 }
 
@@ -243,6 +243,8 @@ func (env *environment) renderAttributes(kvs []attribute.KeyValue) (parts []stri
 			value = env.nameOf(value, values["server.port"])
 		case kv.Key == "network.peer.address":
 			value = env.nameOf(value, values["network.peer.port"])
+		case kv.Key == "redial.proxy.address":
+			value = env.nameOf(value, values["redial.proxy.port"])
 		}
 		if either, ok := stopped[value]; ok && env.abrupt {
 			value = either

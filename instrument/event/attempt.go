@@ -33,8 +33,13 @@ type AttemptStarted struct {
 	Attempt ID
 	// Number counts the attempts of the episode from 1.
 	Number int
-	// Address is the one that the resolver gave.
+	// Previous is the same attempt in the chapter before, where it goes on for long, and else zero.
+	Previous ID
+	// Address is that of the server, as the resolver gave it; empty where the subchannel has several, of which gRPC tries
+	// one after the other.
 	Address string
+	// Proxy is the address of the HTTP CONNECT proxy that is to lead to the server, or empty.
+	Proxy string
 }
 
 // Kind implements [Event].
@@ -44,20 +49,26 @@ func (AttemptStarted) Kind() Kind { return KindAttempt }
 func (AttemptStarted) Name() string { return "attempt.started" }
 
 func (e AttemptStarted) String() string {
-	return fmt.Sprintf("subchannel %d: attempt %d to %s", e.Subchannel, e.Number, e.Address)
+	return fmt.Sprintf("subchannel %d: attempt %d%s", e.Subchannel, e.Number, toward(e.Address, e.Proxy))
 }
 
-// AttemptEnded reports how an attempt ended.
+// AttemptEnded reports how an attempt ended, or that a chapter of a long one is over: the outcome is OutcomeContinued
+// then.
 type AttemptEnded struct {
 	Header
 	Episode ID
 	Attempt ID
 	Number  int
+	// Address is that of the server. Where the subchannel has several addresses it is the one that is connected; or the
+	// first, whose error gRPC reports, if all failed; or empty if it is not known which.
 	Address string
-	Conn    Conn
+	// Proxy is the address of the HTTP CONNECT proxy that is to lead to the server, or empty.
+	Proxy string
+	Conn  Conn
+	// Start is when the attempt began, in every chapter.
 	Start   time.Time
 	Outcome Outcome
-	// Phase is the one that failed; empty where the attempt succeeded.
+	// Phase is the one that failed, or that goes on; empty where the attempt succeeded.
 	Phase Phase
 	// Err is why the attempt failed, or nil, and ErrorType its class.
 	Err       error
@@ -71,8 +82,13 @@ func (AttemptEnded) Kind() Kind { return KindAttempt }
 func (AttemptEnded) Name() string { return "attempt.ended" }
 
 func (e AttemptEnded) String() string {
-	return fmt.Sprintf("subchannel %d: attempt %d to %s: %s after %v%s%s",
-		e.Subchannel, e.Number, e.Address, e.Outcome, e.Time.Sub(e.Start), with(" in ", string(e.Phase), ""), because(e.Err))
+	return fmt.Sprintf("subchannel %d: attempt %d%s: %s after %v%s%s",
+		e.Subchannel, e.Number, toward(e.Address, e.Proxy), e.Outcome, e.Time.Sub(e.Start), with(" in ", string(e.Phase), ""), because(e.Err))
+}
+
+// toward describes where an attempt leads to, as far as it is known.
+func toward(address, proxy string) string {
+	return with(" to ", address, "") + with(" through the proxy ", proxy, "")
 }
 
 // TLS is what a TLS handshake agreed on.

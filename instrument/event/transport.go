@@ -10,8 +10,12 @@ type TransportReady struct {
 	Header
 	Episode   ID
 	Transport ID
-	Address   string
-	Conn      Conn
+	// Address is that of the server, as the resolver gave it; empty where the subchannel has several, and it is not known
+	// which is connected.
+	Address string
+	// Proxy is the address of the HTTP CONNECT proxy that leads to the server, or empty.
+	Proxy string
+	Conn  Conn
 }
 
 // Kind implements [Event].
@@ -68,8 +72,9 @@ type TCP struct {
 type TransportEnded struct {
 	Header
 	Transport ID
-	Address   string
-	Conn      Conn
+	// Address and Proxy are those of [TransportReady].
+	Address, Proxy string
+	Conn           Conn
 	// Start is when it became READY.
 	Start time.Time
 	// Lost is when it stopped taking RPCs, and Gone when its connection was closed.

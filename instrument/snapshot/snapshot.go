@@ -56,8 +56,12 @@ type Loss struct {
 // Subchannel is one gRPC subchannel (a balancer.SubConn).
 type Subchannel struct {
 	// ID is the channelz id.
-	ID      int64  `json:"id"`
+	ID int64 `json:"id"`
+	// Address is that of the server; of several the one that is connected or being tried, as far as that is known, and
+	// else the first.
 	Address string `json:"address"`
+	// Proxy is the address of the HTTP CONNECT proxy that leads to the server, or empty.
+	Proxy string `json:"proxy,omitempty"`
 	// State is the connectivity state that gRPC reported to its policy, and Since when.
 	State event.State `json:"state"`
 	Since time.Time   `json:"since"`

@@ -49,9 +49,9 @@ func (l List) Span(e event.Event) List {
 		return append(l, signal.Outcome.String(string(e.Outcome)), signal.Attempts.Int(e.Attempts),
 			signal.BackoffTotal.Float64(e.Backoff.Seconds()), signal.RPCsWaited.Int(e.RPCsWaited)).errorType(e.ErrorType)
 	case event.AttemptStarted:
-		return l.server(e.Address).add(signal.AttemptNumber.Int(e.Number))
+		return l.server(e.Address, e.Proxy).add(signal.AttemptNumber.Int(e.Number))
 	case event.AttemptEnded:
-		return l.conn(e.Conn).add(signal.Outcome.String(string(e.Outcome))).
+		return l.server(e.Address, e.Proxy).conn(e.Conn).add(signal.Outcome.String(string(e.Outcome))).
 			text(signal.PhaseName, string(e.Phase)).errorType(e.ErrorType)
 	case event.PhaseEnded:
 		return l.phase(e)
@@ -102,7 +102,7 @@ func (l List) recordOnly(e event.Event) List {
 		return l.id(signal.EpisodeID, int64(e.Episode)).id(signal.AttemptID, int64(e.Attempt))
 	case event.AttemptEnded:
 		return l.id(signal.EpisodeID, int64(e.Episode)).id(signal.AttemptID, int64(e.Attempt)).
-			duration(e.Start, e.Time).add(signal.AttemptNumber.Int(e.Number)).server(e.Address)
+			duration(e.Start, e.Time).add(signal.AttemptNumber.Int(e.Number))
 	case event.PhaseEnded:
 		return l.id(signal.AttemptID, int64(e.Attempt)).duration(e.Start, e.Time).
 			add(signal.PhaseName.String(string(e.Phase)))
@@ -112,7 +112,7 @@ func (l List) recordOnly(e event.Event) List {
 		return l.id(signal.EpisodeID, int64(e.Episode)).duration(e.Start, e.Time)
 	case event.TransportReady:
 		return l.id(signal.EpisodeID, int64(e.Episode)).id(signal.TransportID, int64(e.Transport)).
-			server(e.Address).conn(e.Conn)
+			server(e.Address, e.Proxy).conn(e.Conn)
 	case event.TransportDraining:
 		return l.id(signal.TransportID, int64(e.Transport))
 	case event.TransportEnded:
@@ -157,7 +157,7 @@ func errorText(e event.Event) string {
 }
 
 // DialAttempt appends the address that a dialer tried.
-func (l List) DialAttempt(d event.DialAttempt) List { return l.server(d.Address) }
+func (l List) DialAttempt(d event.DialAttempt) List { return l.server(d.Address, "") }
 
 // Cause appends why a transport was lost.
 func (l List) Cause(c event.Cause) List { return append(l, signal.TeardownCause.String(string(c))) }
@@ -178,7 +178,7 @@ func (l List) phase(e event.PhaseEnded) List {
 }
 
 func (l List) transport(e event.TransportEnded) List {
-	l = l.server(e.Address).conn(e.Conn)
+	l = l.server(e.Address, e.Proxy).conn(e.Conn)
 	if e.Outcome == event.OutcomeInterrupted { // The transport lives on, unobserved.
 		return append(l, signal.Outcome.String(string(e.Outcome)))
 	}
@@ -218,9 +218,10 @@ func (l List) duration(from, to time.Time) List {
 
 func (l List) errorType(class string) List { return l.text(semconv.ErrorTypeKey, class) }
 
-// server appends the address that the resolver gave.
-func (l List) server(address string) List {
-	return l.address(semconv.ServerAddressKey, semconv.ServerPortKey, address)
+// server appends the address that the resolver gave, and that of the proxy which leads there.
+func (l List) server(address, proxy string) List {
+	return l.address(semconv.ServerAddressKey, semconv.ServerPortKey, address).
+		address(signal.ProxyAddress, signal.ProxyPort, proxy)
 }
 
 // conn appends the ends of the real socket.

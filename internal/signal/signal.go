@@ -57,6 +57,8 @@ const (
 	RPCsSent          = attribute.Key(TransportRPCs)
 	SubchannelRank    = attribute.Key("redial.subchannel.rank")
 	Addresses         = attribute.Key("redial.resolve.addresses")
+	ProxyAddress      = attribute.Key("redial.proxy.address")
+	ProxyPort         = attribute.Key("redial.proxy.port")
 	TCPRTT            = attribute.Key("redial.tcp.rtt")
 	TCPRetransmits    = attribute.Key("redial.tcp.retransmits")
 	TCPState          = attribute.Key("redial.tcp.state")

@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"strings"
+
+	"github.com/redial-dev/redial/instrument/event"
 )
 
 // Type returns the error.type of an error of a dial, handshake, settings exchange or pick, or "" for nil. It goes by
@@ -27,6 +29,41 @@ func Type(err error) string {
 
 // ErrNoAddresses is the failure of a resolution whose answer has no addresses, in gRPC's words.
 var ErrNoAddresses = errors.New("produced zero addresses")
+
+// OfProxy returns the error.type of a failure to reach a server through an HTTP CONNECT proxy. Whatever the proxy did,
+// or that nobody is there, is the proxy's failure; what this host lacks or forbids, or gave up, is not.
+func OfProxy(errorType string) string {
+	switch errorType {
+	case "", Cancelled, ResourceExhausted, PermissionDenied, AddressNotAvailable, AddressFamilyNotSupported:
+		return errorType
+	}
+	return Proxy
+}
+
+// attemptPhrases are the words by which gRPC says in which phase an attempt failed.
+var attemptPhrases = []struct {
+	text  string
+	phase event.Phase
+}{
+	{"rror while dialing", event.PhaseDial},
+	{"authentication handshake failed", event.PhaseHandshake},
+	{"server preface", event.PhaseSettings},
+	{"client preface", event.PhaseSettings},
+	{"settings frame", event.PhaseSettings},
+}
+
+// Phase returns the phase in which an attempt failed, or "" if gRPC's error does not say that.
+func Phase(err error) event.Phase {
+	if err == nil {
+		return ""
+	}
+	for _, of := range attemptPhrases {
+		if strings.Contains(err.Error(), of.text) {
+			return of.phase
+		}
+	}
+	return ""
+}
 
 // ResolutionType returns the error.type of a name resolver's error, or "" for nil. Whatever befell the resolver on its
 // way to a name server is no failure of a backend.

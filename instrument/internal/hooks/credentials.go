@@ -85,7 +85,7 @@ func (c *observedCredentials) ClientHandshake(
 ) (net.Conn, credentials.AuthInfo, error) {
 	s := c.subchannel
 	hook := s.Policy().Guard()
-	hook.Run(func() { s.HandshakeStarted(raw) })
+	hook.Run(func() { s.HandshakeStarted(credentials.ClientHandshakeInfoFromContext(ctx).Attributes, raw) })
 	conn, info, err := c.TransportCredentials.ClientHandshake(ctx, authority, raw)
 	hook.Run(func() { s.HandshakeEnded(conn, raw, info, err) })
 	return conn, info, err

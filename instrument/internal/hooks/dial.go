@@ -13,14 +13,15 @@ import (
 // Dial is one call of a dialer that reports each address.
 type Dial struct{ subchannel *record.Subchannel }
 
-// StartDial records that the dialer is called. A call with a context that is not gRPC's is not recorded.
-func StartDial(ctx context.Context, o *record.Observer) Dial {
+// StartDial records that the dialer is called with an address. A call with a context that is not gRPC's is not recorded.
+func StartDial(ctx context.Context, o *record.Observer, address string) Dial {
 	return guard.Value(o.Guard(), Dial{}, func() Dial {
-		s, ok := credentials.ClientHandshakeInfoFromContext(ctx).Attributes.Value(addressKey{o}).(*record.Subchannel)
+		with := credentials.ClientHandshakeInfoFromContext(ctx).Attributes
+		s, ok := with.Value(addressKey{o}).(*record.Subchannel)
 		if !ok {
 			return Dial{}
 		}
-		s.DialStarted()
+		s.DialStarted(with, address)
 		return Dial{s}
 	})
 }
@@ -29,6 +30,13 @@ func StartDial(ctx context.Context, o *record.Observer) Dial {
 func (d Dial) Attempt(address string) {
 	if s := d.subchannel; s != nil {
 		s.Policy().Guard().Run(func() { s.DialAttempted(address) })
+	}
+}
+
+// Proxied records that the dialer goes through a proxy.
+func (d Dial) Proxied(proxy string) {
+	if s := d.subchannel; s != nil {
+		s.Policy().Guard().Run(func() { s.DialProxied(proxy) })
 	}
 }
 

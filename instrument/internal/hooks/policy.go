@@ -27,7 +27,7 @@ func (p *policyConn) NewSubConn(addrs []resolver.Address, opts balancer.NewSubCo
 	})
 	sc, err := p.ClientConn.NewSubConn(hooked.addrs, hooked.opts)
 	if s := hooked.subchannel; s != nil && err == nil {
-		p.policy.Guard().Run(func() { s.Made(sc, addrs) })
+		p.policy.Guard().Run(func() { s.Made(sc, hooked.addrs) })
 	}
 	return sc, err
 }
@@ -39,8 +39,9 @@ func (p *policyConn) UpdateAddresses(sc balancer.SubConn, addrs []resolver.Addre
 		if s == nil {
 			return addrs
 		}
-		s.SetAddresses(addrs)
-		return tag(s, addrs)
+		tagged := tag(s, addrs)
+		s.SetAddresses(tagged)
+		return tagged
 	})
 	p.ClientConn.UpdateAddresses(sc, addrs)
 }

@@ -17,6 +17,8 @@ type attempt struct {
 	episode event.ID // The chapter in which it began.
 	number  int
 	start   time.Time
+	chapter time.Time // When its chapter began.
+	to      Address   // Where gRPC connects to now; zero if it is not known to which of several.
 	// phase is the one that goes on, if open, or ended last.
 	phase        event.Phase
 	open         bool
@@ -54,12 +56,24 @@ func (s *Subchannel) connectSince(at, since time.Time) *attempt {
 	if since = latest(since, latest(episode.chapter, s.reportedAt)); since.Before(header.Time) {
 		header.Time = since
 	}
-	s.attempt = &attempt{id: s.ch().cfg.NextID(), episode: episode.id, number: episode.attempts, start: header.Time}
-	s.emit(event.AttemptStarted{
-		Header: header, Episode: episode.id, Attempt: s.attempt.id, Number: s.attempt.number, Address: s.address,
-	})
+	s.attempt = &attempt{
+		id: s.ch().cfg.NextID(), episode: episode.id, number: episode.attempts, start: header.Time,
+		chapter: header.Time, to: s.Address,
+	}
+	s.reportStart(header, 0)
 	s.attempt.begin(event.PhaseDial, header.Time)
 	return s.attempt
+}
+
+func (s *Subchannel) reportStart(header event.Header, previous event.ID) {
+	a := s.attempt
+	started := event.AttemptStarted{
+		Header: header, Episode: a.episode, Attempt: a.id, Number: a.number, Previous: previous,
+	}
+	if s.several == nil {
+		started.Address, started.Proxy = s.Server, s.Proxy
+	}
+	s.emit(started)
 }
 
 func (a *attempt) begin(p event.Phase, at time.Time) {
@@ -85,6 +99,21 @@ func (s *Subchannel) DialStart(at time.Time) {
 func (s *Subchannel) DialAttempt(at time.Time, address string) {
 	if a := s.attempt; a != nil {
 		a.dialAttempts = append(a.dialAttempts, event.DialAttempt{At: s.ch().advance(at), Address: address})
+	}
+}
+
+// ConnectsTo reports to which of the subchannel's addresses gRPC connects now, where there are several; zero if that is
+// not known.
+func (s *Subchannel) ConnectsTo(address Address) {
+	if a := s.attempt; a != nil && s.several != nil {
+		a.to = address
+	}
+}
+
+// DialProxied reports that the dialer goes through a proxy.
+func (s *Subchannel) DialProxied(proxy string) {
+	if a := s.attempt; a != nil {
+		a.to.Proxy = proxy
 	}
 }
 
@@ -133,7 +162,7 @@ func (s *Subchannel) endPhase(at time.Time, tls *event.TLS, err error) {
 	a.open, a.err = false, err
 	ended := event.PhaseEnded{
 		Header: s.header(at), Attempt: a.id, Phase: a.phase, Start: a.phaseStart, Conn: a.conn, TLS: tls,
-		Err: err, ErrorType: failure.Type(err),
+		Err: err, ErrorType: a.failure(err),
 	}
 	if a.phase == event.PhaseDial {
 		ended.DialAttempts = a.dialAttempts
@@ -154,8 +183,7 @@ func (s *Subchannel) endAttempt(at time.Time, o event.Outcome, err error) {
 	if a == nil {
 		return
 	}
-	ended := event.AttemptEnded{Episode: a.episode, Attempt: a.id, Number: a.number, Address: s.address,
-		Conn: a.conn, Start: a.start, Outcome: o}
+	ended := a.ended(o)
 	cause := err
 	if o != event.OutcomeReady && err == nil {
 		cause = errAttempt[o]
@@ -168,15 +196,46 @@ func (s *Subchannel) endAttempt(at time.Time, o event.Outcome, err error) {
 	}
 	ended.Header = s.header(at)
 	if o == event.OutcomeFailed {
-		ended.Err, ended.ErrorType = err, failure.Type(err)
-		if !unhealthy {
-			ended.Phase = a.phase
-		}
-		if a.err != nil {
-			ended.ErrorType = failure.Type(a.err)
+		ended.Err = err
+		if unhealthy {
+			ended.ErrorType = failure.Type(err)
+		} else {
+			s.blame(&ended)
 		}
 		s.endpoint.errType = ended.ErrorType
 	}
+	ended.Address, ended.Proxy = a.to.Server, a.to.Proxy
 	s.attempt = nil
 	s.emit(ended)
+}
+
+func (a *attempt) ended(o event.Outcome) event.AttemptEnded {
+	return event.AttemptEnded{
+		Episode: a.episode, Attempt: a.id, Number: a.number, Conn: a.conn, Start: a.start, Outcome: o,
+	}
+}
+
+// blame says what failed of an attempt: the phase that began last. Where there are several addresses, all failed, and
+// gRPC reports the error of the first.
+func (s *Subchannel) blame(ended *event.AttemptEnded) {
+	a, err := s.attempt, ended.Err
+	switch {
+	case s.several != nil:
+		if a.to != s.Address {
+			a.to, ended.Conn = s.Address, event.Conn{}
+		}
+		a.phase = failure.Phase(err)
+	case a.err != nil:
+		err = a.err
+	}
+	ended.Phase, ended.ErrorType = a.phase, a.failure(err)
+}
+
+// failure returns the class of the failure of the phase that began last.
+func (a *attempt) failure(err error) string {
+	class := failure.Type(err)
+	if a.phase == event.PhaseDial && a.to.Proxy != "" {
+		return failure.OfProxy(class)
+	}
+	return class
 }

@@ -24,11 +24,13 @@ func (c *Channel) clean(dirty event.Event) event.Event {
 			return e
 		}
 	case event.AttemptStarted:
-		if t.name(&e.Address); t.changed {
+		t.name(&e.Address)
+		if t.name(&e.Proxy); t.changed {
 			return e
 		}
 	case event.AttemptEnded:
 		t.name(&e.Address)
+		t.name(&e.Proxy)
 		t.conn(&e.Conn)
 		if t.error(&e.Err); t.changed {
 			return e
@@ -44,6 +46,7 @@ func (c *Channel) clean(dirty event.Event) event.Event {
 		}
 	case event.TransportReady:
 		t.name(&e.Address)
+		t.name(&e.Proxy)
 		if t.conn(&e.Conn); t.changed {
 			return e
 		}
@@ -53,6 +56,7 @@ func (c *Channel) clean(dirty event.Event) event.Event {
 		}
 	case event.TransportEnded:
 		t.name(&e.Address)
+		t.name(&e.Proxy)
 		t.conn(&e.Conn)
 		t.text(&e.DisconnectError)
 		t.text(&e.HTTP2ErrorCode)

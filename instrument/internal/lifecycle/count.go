@@ -7,8 +7,8 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/sample"
 )
 
-// Count adds what the channel has now to the counts of its target, and reports a name resolution that goes on for
-// long. With interval an interval of [sample.Spread] ends, and the next begins.
+// Count adds what the channel has now to the counts of its target. With interval an interval of [sample.Spread] ends,
+// and the next begins.
 func (c *Channel) Count(at time.Time, interval bool, to *sample.Counts) {
 	at = c.advance(at)
 	to.RPCs += c.RPCs()
@@ -20,7 +20,6 @@ func (c *Channel) Count(at time.Time, interval bool, to *sample.Counts) {
 	}
 	if c.resolving() {
 		to.ResolveAge = max(to.ResolveAge, at.Sub(c.resolver.start))
-		c.resolver.rollOver(at)
 	}
 	for _, p := range c.policies {
 		for _, e := range p.endpoints {

@@ -6,10 +6,6 @@ import (
 	"github.com/redial-dev/redial/instrument/event"
 )
 
-// chapterLength is how long a chapter lasts until the next attempt begins another: the trace of a chapter is exported
-// when it ends, so that a dead backend shows up within minutes.
-const chapterLength = 5 * time.Minute
-
 // episode is the time that an endpoint takes to become READY. A long one is reported in chapters.
 type episode struct {
 	id         event.ID // Of the chapter.
@@ -50,19 +46,6 @@ func (e *endpoint) connect(at time.Time) {
 			w.join(e.episode)
 		}
 	}
-}
-
-// rollOver begins the next chapter of an episode whose chapter has become long. What is open stays in its chapter.
-func (e *endpoint) rollOver(at time.Time) {
-	p, ch := e.episode, e.policy.ch
-	header := e.header(at)
-	if header.Time.Sub(p.chapter) < chapterLength {
-		return
-	}
-	e.reportEnd(p, header, event.OutcomeContinued)
-	previous := p.id
-	p.id, p.chapter = ch.cfg.NextID(), header.Time
-	ch.emit(event.ConnectStarted{Header: header, Episode: p.id, Trigger: event.TriggerContinued, Previous: previous})
 }
 
 func (e *endpoint) endEpisode(at time.Time, o event.Outcome) {

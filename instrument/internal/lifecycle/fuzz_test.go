@@ -139,7 +139,9 @@ func (d *driver) make(which byte) {
 		d.policies = append(d.policies, d.ch.OpenPolicy())
 	case 2:
 		if policy := choose(d.policies, which/4); policy != nil {
-			d.subchannels = append(d.subchannels, policy.Add(d.now, int64(10+len(d.subchannels)), fmt.Sprint("address:", which)))
+			addresses := []Address{{Server: fmt.Sprint("address:", which)}, {Server: "server:1", Proxy: "proxy:1"}}
+			s := policy.Add(d.now, int64(10+len(d.subchannels)), addresses[:1+which/8%2]...)
+			d.subchannels = append(d.subchannels, s)
 		}
 	case 3:
 		if policy := choose(d.policies, which/4); policy != nil {
@@ -173,6 +175,7 @@ func (d *driver) ofChannel(what, which byte, err error) {
 		if which == 0xff {
 			d.ch.Interrupt(d.now)
 		}
+		d.ch.RollOver(d.now)
 	}
 	if policy == nil {
 		return
@@ -217,6 +220,7 @@ func (d *driver) ofSubchannel(s *Subchannel, what, which byte, conn event.Conn, 
 		s.DialEnd(d.now, conn, err)
 	case 6:
 		s.HandshakeStart(d.now, conn)
+		s.ConnectsTo(Address{Server: "server:1", Proxy: "proxy:1"})
 		s.HandshakeEnd(d.now, nil, err)
 	case 7:
 		if len(d.transports) < 2*len(d.subchannels) {
@@ -299,6 +303,10 @@ func (j *judge) record(e event.Event) {
 		j.begin("attempt", e.Attempt)
 		j.within("episode", e.Episode)
 		j.phases[e.Attempt] = e.Time
+		if began, continued := j.phases[e.Previous]; continued {
+			j.phases[e.Attempt] = began
+			delete(j.phases, e.Previous)
+		}
 	case event.PhaseEnded:
 		j.within("attempt", e.Attempt)
 		j.ordered(e, j.phases[e.Attempt], e.Start, e.Time)
@@ -307,7 +315,9 @@ func (j *judge) record(e event.Event) {
 		if j.phases[e.Attempt].IsZero() {
 			j.t.Errorf("no phase of it was reported: %s", e)
 		}
-		delete(j.phases, e.Attempt)
+		if e.Outcome != event.OutcomeContinued {
+			delete(j.phases, e.Attempt)
+		}
 		j.end("attempt", e.Attempt)
 		j.within("episode", e.Episode)
 		j.ordered(e, e.Start, e.Time)

@@ -64,7 +64,7 @@ func (p *Policy) CloseRemoved(at time.Time) {
 	cause := event.CauseLBPolicy
 	for _, e := range p.endpoints {
 		for _, s := range e.subchannels {
-			cause = p.closedCause(s.address)
+			cause = p.closedCause(s.Server)
 		}
 	}
 	p.Close(at, cause)

@@ -33,7 +33,7 @@ func (p *Policy) SetAddresses(addresses []string) {
 		return
 	}
 	for _, s := range p.own.subchannels {
-		if !slices.Contains(addresses, s.address) {
+		if !slices.Contains(addresses, s.Server) {
 			s.role = removed
 		}
 	}

@@ -46,9 +46,9 @@ func (r *Resolver) answered() bool { return r.took != 0 }
 // resolving reports whether the channel waits for the first answer of a resolver.
 func (c *Channel) resolving() bool { return c.resolver != nil && !c.resolver.answered() }
 
-// rollOver reports a first resolution that goes on for long, so that it shows up within minutes. It is a chapter of it.
+// rollOver reports a first resolution that goes on for long. It is a chapter of it.
 func (r *Resolver) rollOver(at time.Time) {
-	age := at.Sub(r.start)
+	age := r.ch.advance(at).Sub(r.start)
 	if age-r.reported < chapterLength {
 		return
 	}

@@ -41,9 +41,10 @@ func (e *endpoint) snapshot() snapshot.Endpoint {
 
 func (s *Subchannel) snapshot() snapshot.Subchannel {
 	texts := s.ch().texts
-	have := snapshot.Subchannel{ID: s.id, Address: texts.Address(s.address), State: s.state, Since: s.stateSince}
-	if s.attempt != nil {
-		have.Attempt = s.attempt.number
+	have := snapshot.Subchannel{ID: s.id, State: s.state, Since: s.stateSince}
+	to := s.Address
+	if a := s.attempt; a != nil {
+		have.Attempt, to = a.number, a.to
 	}
 	if !s.backoff.start.IsZero() {
 		next := s.backoff.start.Add(s.ch().cfg.Backoff(s.failures))
@@ -52,6 +53,8 @@ func (s *Subchannel) snapshot() snapshot.Subchannel {
 	if t := s.transport; t != nil && t.id != 0 {
 		have.Local, have.Remote = texts.Address(t.conn.Local), texts.Address(t.conn.Remote)
 		have.InFlight, have.RPCs = t.inFlight(), t.sent()
+		to = t.Address
 	}
+	have.Address, have.Proxy = texts.Address(to.Server), texts.Address(to.Proxy)
 	return have
 }

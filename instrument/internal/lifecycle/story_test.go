@@ -150,12 +150,13 @@ func (m *machine) line(line string) error {
 //	channel STATE
 //	resolver | asked | answered ADDRESS... | empty | unresolved ERROR
 //	pick_first P | policy P | says P STATE | close P CAUSE | remove P | given P ADDRESS...
-//	add P S ADDRESS | address S ADDRESS | state S STATE [ERROR]
-//	dial S | tried S ADDRESS | dialed S [ERROR] | handshake S | handshaken S [ERROR] | secured S CERTIFICATE_EXPIRES
+//	add P S ADDRESS... | address S ADDRESS... | to S [ADDRESS] | state S STATE [ERROR]
+//	dial S | tried S ADDRESS | proxied S ADDRESS | dialed S [ERROR]
+//	handshake S | handshaken S [ERROR] | secured S CERTIFICATE_EXPIRES
 //	up S T | kernel T STATE IDLE | read T eof|reset|rejected | lost T WORD | gone T | check T
 //	rpcs T N | sent T N | killed T ERROR
 //	wait P W | pending W | queued P W | picked W | dropped W | delayed W | waited W OUTCOME [ERROR] | refuse P ERROR
-//	count | interrupt
+//	roll | count | interrupt
 func (m *machine) input(at time.Time, what string, args []string) error {
 	rest := func(from int) error { return failureOf(strings.TrimSpace(strings.Join(args[from:], " "))) }
 	for _, part := range []func(time.Time, string, []string, func(int) error) bool{
@@ -182,6 +183,8 @@ func (m *machine) channelInput(at time.Time, what string, args []string, rest fu
 		m.resolver.Answered(at, nil, failure.ErrNoAddresses)
 	case "unresolved":
 		m.resolver.Answered(at, nil, rest(0))
+	case "roll":
+		m.ch.RollOver(at)
 	case "count":
 		m.counts = append(m.counts, m.count(at))
 	case "interrupt":
@@ -208,7 +211,7 @@ func (m *machine) policyInput(at time.Time, what string, args []string, _ func(i
 	case "given":
 		p.SetAddresses(strings.Fields(strings.Join(args[1:], " ")))
 	case "add":
-		m.subchannels[args[1]] = p.Add(at, int64(10+len(m.subchannels)), args[2])
+		m.subchannels[args[1]] = p.Add(at, int64(10+len(m.subchannels)), addresses(args[2:])...)
 	default:
 		return false
 	}
@@ -220,13 +223,17 @@ func (m *machine) subchannelInput(at time.Time, what string, args []string, rest
 	conn := event.Conn{Network: "tcp", Local: "127.0.0.1:" + args[0], Remote: "service:443"}
 	switch what {
 	case "address":
-		s.SetAddress(args[1])
+		s.SetAddresses(addresses(args[1:])...)
 	case "state":
 		s.SetState(at, event.State(args[1]), rest(2))
 	case "dial":
 		s.DialStart(at)
 	case "tried":
 		s.DialAttempt(at, args[1])
+	case "to":
+		s.ConnectsTo(append(addresses(args[1:]), Address{})[0])
+	case "proxied":
+		s.DialProxied(args[1])
 	case "dialed":
 		s.DialEnd(at, conn, rest(1))
 	case "handshake":
@@ -300,6 +307,17 @@ func (m *machine) rpcInput(at time.Time, what string, args []string, rest func(i
 		return false
 	}
 	return true
+}
+
+// addresses reads "SERVER" or "SERVER@PROXY" each.
+func addresses(words []string) (all []Address) {
+	for _, word := range words {
+		if word != "" {
+			server, proxy, _ := strings.Cut(word, "@")
+			all = append(all, Address{server, proxy})
+		}
+	}
+	return all
 }
 
 func duration(text string) time.Duration {

@@ -33,9 +33,11 @@ const (
 type Subchannel struct {
 	endpoint *endpoint
 	id       int64
-	address  string
-	role     role
-	state    event.State
+	// Address is the first that its policy gave it, and several are all of them where there are more.
+	Address
+	several []Address
+	role    role
+	state   event.State
 	// stateSince is when the state was reported.
 	stateSince time.Time
 	// reportedAt is the time of the newest event of the subchannel, before which no attempt can have begun.
@@ -49,13 +51,22 @@ type Subchannel struct {
 	transport *Transport
 }
 
-// Add adds a subchannel that the policy made, with the address of its first endpoint.
-func (p *Policy) Add(at time.Time, id int64, address string) *Subchannel {
+// Address is one of a subchannel's.
+type Address struct {
+	// Server is what the resolver gave.
+	Server string
+	// Proxy is the address of the HTTP CONNECT proxy that leads to the server, or empty.
+	Proxy string
+}
+
+// Add adds a subchannel that the policy made, with its addresses.
+func (p *Policy) Add(at time.Time, id int64, addresses ...Address) *Subchannel {
 	e := p.own
 	if e == nil {
 		e = p.newEndpoint()
 	}
-	s := &Subchannel{endpoint: e, id: id, address: address}
+	s := &Subchannel{endpoint: e, id: id}
+	s.SetAddresses(addresses...)
 	if p.closed {
 		s.role = orphan
 		return s
@@ -65,17 +76,19 @@ func (p *Policy) Add(at time.Time, id int64, address string) *Subchannel {
 	return s
 }
 
-// Address returns the address of the subchannel.
-func (s *Subchannel) Address() string { return s.address }
-
-// SetAddress reports that the policy gave the subchannel another address.
-func (s *Subchannel) SetAddress(address string) { s.address = address }
+// SetAddresses reports the addresses that the policy gave the subchannel, one at least.
+func (s *Subchannel) SetAddresses(addresses ...Address) {
+	s.Address, s.several = addresses[0], nil
+	if len(addresses) > 1 {
+		s.several = addresses
+	}
+}
 
 // SetState reports the connectivity state that gRPC delivered to the subchannel's listener, with the error of a
 // TRANSIENT_FAILURE.
 func (s *Subchannel) SetState(at time.Time, to event.State, err error) {
 	if to == event.StateShutdown {
-		s.close(at, endingOf(s.endpoint.policy.droppedCause(s.address)))
+		s.close(at, endingOf(s.endpoint.policy.droppedCause(s.Server)))
 		return
 	}
 	if s.role == orphan || s.state == event.StateShutdown {
@@ -122,9 +135,12 @@ func (s *Subchannel) ready(at time.Time) {
 	if t == nil { // The connection came without a ConnBegin that could be found to be this subchannel's.
 		t = &Transport{ch: s.ch(), sub: s, state: closed}
 		s.transport = t
+		if s.several == nil {
+			t.Address = s.Address
+		}
 	}
 	if a := s.attempt; a != nil {
-		t.conn, t.notAfter = a.conn, a.notAfter
+		t.Address, t.conn, t.notAfter = a.to, a.conn, a.notAfter
 	}
 	s.endAttempt(at, event.OutcomeReady, nil)
 	s.failures = 0

@@ -77,7 +77,7 @@ type Transport struct {
 	rpcs    RPCs        // Nil where the connection's begin was not seen.
 	state   transportState
 	id      event.ID // Zero until READY.
-	address string
+	Address          // Zero where it is not known to which of several it leads.
 	conn    event.Conn
 	start   time.Time
 	// notAfter is when the server's certificate expires, in Unix time, or zero.
@@ -169,8 +169,10 @@ func (t *Transport) ready(at time.Time) {
 	}
 	s := t.sub
 	header := s.header(at)
-	t.id, t.start, t.address = t.ch.cfg.NextID(), header.Time, s.address
-	made := event.TransportReady{Header: header, Transport: t.id, Address: t.address, Conn: t.conn}
+	t.id, t.start = t.ch.cfg.NextID(), header.Time
+	made := event.TransportReady{
+		Header: header, Transport: t.id, Address: t.Server, Proxy: t.Proxy, Conn: t.conn,
+	}
 	if e := s.endpoint.episode; e != nil {
 		made.Episode = e.id
 	}
@@ -310,7 +312,7 @@ func (t *Transport) end(at time.Time, o event.Outcome) {
 	}
 	lost := latest(l.lostAt, t.start) // gRPC may lose it before it reports READY.
 	done := event.TransportEnded{
-		Header: header, Transport: t.id, Address: t.address, Conn: t.conn, Start: t.start, Lost: lost,
+		Header: header, Transport: t.id, Address: t.Server, Proxy: t.Proxy, Conn: t.conn, Start: t.start, Lost: lost,
 		Gone: latest(l.goneAt, lost), Cause: t.why(), Outcome: o, DisconnectError: l.evidence.DisconnectError,
 		HTTP2ErrorCode: l.evidence.GoAwayCode(), GoAwayDebugData: l.evidence.GoAwayDebugData(),
 		InFlight: max(l.inFlight, l.interrupted+l.retried), Interrupted: l.interrupted + max(0, t.inFlight()),

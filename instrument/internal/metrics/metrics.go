@@ -107,6 +107,9 @@ func (s *Sink) Handle(ctx context.Context, e event.Event) {
 		s.connect.Record(ctx, e.Time.Sub(e.Start).Seconds(),
 			s.with(series{target: target, trigger: e.Trigger, outcome: e.Outcome}))
 	case event.AttemptEnded:
+		if e.Outcome == event.OutcomeContinued {
+			return
+		}
 		s.attempt.Record(ctx, e.Time.Sub(e.Start).Seconds(),
 			s.with(series{target: target, outcome: e.Outcome, phase: e.Phase, errorType: e.ErrorType}))
 	case event.PhaseEnded:

@@ -129,7 +129,8 @@ func (s *Sink) connectStarted(e event.ConnectStarted) trace.Span {
 }
 
 func (s *Sink) attemptStarted(e event.AttemptStarted) trace.Span {
-	span := s.child(e.Episode, signal.Attempt, e.Time, e, trace.WithSpanKind(trace.SpanKindClient))
+	span := s.child(e.Episode, signal.Attempt, e.Time, e,
+		trace.WithSpanKind(trace.SpanKindClient), trace.WithLinks(s.spans.links(e.Previous)...))
 	if span != nil {
 		s.spans.start(e.Attempt, span)
 	}

@@ -5,8 +5,11 @@ import (
 	"net"
 
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/resolver"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
+	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 )
 
 // describeConn returns the ends of a connection, which may be nil.
@@ -21,6 +24,14 @@ func describeConn(conn net.Conn) (c event.Conn) {
 		c.Remote = remote.String()
 	}
 	return c
+}
+
+// describeAddress returns the server that an address leads to, and its proxy if there is one.
+func describeAddress(a resolver.Address) lifecycle.Address {
+	if server := grpcinternals.ProxiedServer(a); server != "" {
+		return lifecycle.Address{Server: server, Proxy: a.Addr}
+	}
+	return lifecycle.Address{Server: a.Addr}
 }
 
 // describeTLS returns what a handshake agreed on, or nil if it was not one of TLS.

@@ -82,6 +82,7 @@ type Observer struct {
 	picks       table.Picks[pendingPick]
 	delayed     *table.Delayed
 	sampler     sampler
+	roller      roller
 	rpcs        rpcs
 	// unready counts the channels that are awake and not READY, and following the RPCs that are followed from their begin,
 	// since they may wait.
@@ -112,11 +113,12 @@ func New(cfg Config) *Observer {
 		cfg: cfg, guard: guard.New(hookPanicked, cfg.Faults), channels: map[any]*Channel{}, sweepAt: firstSweep,
 		sent: map[string]int64{},
 		machines: lifecycle.Config{
-			NextID: func() event.ID { return event.ID(ids.Add(1)) }, Emit: cfg.Events.Emit,
+			NextID:  func() event.ID { return event.ID(ids.Add(1)) },
 			Backoff: cfg.Backoff, BackoffKnown: cfg.BackoffKnown,
 			Fault: func(err error) { cfg.Faults.Report("lifecycle", err) },
 		},
 	}
+	o.machines.Emit, o.roller.roll = o.emit, o.rollOver
 	o.delayed = table.NewDelayed(lifecycle.Grace, o.guard.Run)
 	o.sampler = sampler{interval: cfg.SampleEvery, guard: o.guard, sampled: cfg.Events.Sampled}
 	return o

@@ -143,14 +143,14 @@ func (p *Policy) all() []*Subchannel {
 func addressesOf(s resolver.State) (all []string) {
 	for _, e := range s.Endpoints {
 		for _, a := range e.Addresses {
-			all = append(all, a.Addr)
+			all = append(all, describeAddress(a).Server)
 		}
 	}
 	if len(s.Endpoints) > 0 {
 		return all
 	}
 	for _, a := range s.Addresses {
-		all = append(all, a.Addr)
+		all = append(all, describeAddress(a).Server)
 	}
 	return all
 }

@@ -33,6 +33,7 @@ func (c *Channel) OpenResolver(conn resolver.ClientConn) *Resolver {
 	if r.machine == nil {
 		return nil
 	}
+	c.observer.roller.start()
 	return r
 }
 

@@ -87,7 +87,7 @@ func (s *sampler) leaving(p *Policy, stay ...string) {
 	p.channel.withLock(func(time.Time) {
 		for _, sub := range p.all() {
 			t := sub.transport.Load()
-			if t != nil && t.socket != nil && !slices.Contains(stay, sub.machine.Address()) {
+			if t != nil && t.socket != nil && !slices.Contains(stay, sub.machine.Server) {
 				all = append(all, t)
 			}
 		}

@@ -2,9 +2,11 @@ package record
 
 import (
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc/attributes"
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
@@ -21,6 +23,8 @@ type Subchannel struct {
 	// subConn and machine are set before gRPC connects.
 	subConn balancer.SubConn
 	machine *lifecycle.Subchannel
+	// several are the addresses where there is more than one.
+	several []resolver.Address
 	// transport is the one that is up.
 	transport atomic.Pointer[Transport]
 }
@@ -50,7 +54,7 @@ func (s *Subchannel) withLock(input func(at time.Time)) {
 func (s *Subchannel) Made(sc balancer.SubConn, addrs []resolver.Address) {
 	s.policy.channel.withLock(func(at time.Time) {
 		s.subConn = sc
-		s.machine = s.policy.machine.Add(at, grpcinternals.SubConnID(sc), addrs[0].Addr)
+		s.machine = s.policy.machine.Add(at, grpcinternals.SubConnID(sc), s.describe(addrs)...)
 	})
 	s.policy.keep(s)
 }
@@ -59,9 +63,48 @@ func (s *Subchannel) Made(sc balancer.SubConn, addrs []resolver.Address) {
 func (s *Subchannel) SetAddresses(addrs []resolver.Address) {
 	s.withLock(func(time.Time) {
 		if len(addrs) > 0 {
-			s.machine.SetAddress(addrs[0].Addr)
+			s.machine.SetAddresses(s.describe(addrs)...)
 		}
 	})
+}
+
+// describe returns what the lifecycle knows of addresses, and keeps them if they are several.
+func (s *Subchannel) describe(addrs []resolver.Address) []lifecycle.Address {
+	s.several = nil
+	if len(addrs) > 1 {
+		s.several = slices.Clone(addrs)
+	}
+	described := make([]lifecycle.Address, len(addrs))
+	for i, a := range addrs {
+		described[i] = describeAddress(a)
+	}
+	return described
+}
+
+// which returns the one of several addresses that a connection leads to, or zero if it is not known which. gRPC hands
+// the attributes of the address on to who dials or secures the connection.
+func (s *Subchannel) which(with *attributes.Attributes, remote string) lifecycle.Address {
+	if found := s.only(func(a resolver.Address) bool { return with != nil && a.Attributes == with }); found != nil {
+		return describeAddress(*found)
+	}
+	if found := s.only(func(a resolver.Address) bool { return a.Addr == remote }); found != nil {
+		return describeAddress(*found)
+	}
+	return lifecycle.Address{}
+}
+
+// only returns the one of several addresses that matches, or nil if it is not one.
+func (s *Subchannel) only(matches func(resolver.Address) bool) (found *resolver.Address) {
+	for i, a := range s.several {
+		switch {
+		case !matches(a):
+		case found != nil:
+			return nil
+		default:
+			found = &s.several[i]
+		}
+	}
+	return found
 }
 
 // SetState records what gRPC delivered to the subchannel's listener.
@@ -79,9 +122,17 @@ func (s *Subchannel) SetState(state balancer.SubConnState) {
 	}
 }
 
-// DialStarted records that the dialer is called.
-func (s *Subchannel) DialStarted() {
-	s.withLock(func(at time.Time) { s.machine.DialStart(at) })
+// DialStarted records that the dialer is called, for the address that has these attributes.
+func (s *Subchannel) DialStarted(with *attributes.Attributes, address string) {
+	s.withLock(func(at time.Time) {
+		s.machine.DialStart(at)
+		s.machine.ConnectsTo(s.which(with, address))
+	})
+}
+
+// DialProxied records that the dialer goes through a proxy.
+func (s *Subchannel) DialProxied(proxy string) {
+	s.withLock(func(time.Time) { s.machine.DialProxied(proxy) })
 }
 
 // DialAttempted records that the dialer tries an address.
@@ -94,9 +145,13 @@ func (s *Subchannel) DialEnded(conn net.Conn, err error) {
 	s.withLock(func(at time.Time) { s.machine.DialEnd(at, describeConn(conn), err) })
 }
 
-// HandshakeStarted records that the handshake on a connection begins.
-func (s *Subchannel) HandshakeStarted(raw net.Conn) {
-	s.withLock(func(at time.Time) { s.machine.HandshakeStart(at, describeConn(raw)) })
+// HandshakeStarted records that the handshake on a connection to the address that has these attributes begins.
+func (s *Subchannel) HandshakeStarted(with *attributes.Attributes, raw net.Conn) {
+	s.withLock(func(at time.Time) {
+		conn := describeConn(raw)
+		s.machine.HandshakeStart(at, conn)
+		s.machine.ConnectsTo(s.which(with, conn.Remote))
+	})
 }
 
 // HandshakeEnded records how the handshake went. conn is what came out of it. It must be called by the goroutine that
