@@ -61,8 +61,8 @@ func (e SubchannelState) String() string {
 // outcome is OutcomeContinued then.
 type Resolved struct {
 	Header
-	// Start is when the resolver was asked; equal to Time for an update that it sent unasked. Where the resolution goes on
-	// it is when that was last reported.
+	// Start is when the lookup began, or equal to Time where that is not known: the resolver sent an update unasked, or
+	// tried again by itself. Where the resolution goes on it is when that was last reported.
 	Start time.Time
 	// Addresses counts the addresses of the answer.
 	Addresses int
@@ -80,9 +80,18 @@ func (Resolved) Name() string { return "resolve.ended" }
 
 func (e Resolved) String() string {
 	if e.Outcome == OutcomeReady {
-		return fmt.Sprintf("channel %d: resolved %s in %v",
-			e.Channel, count(e.Addresses, "address", "addresses"), e.Time.Sub(e.Start))
+		return fmt.Sprintf("channel %d: resolved %s%s", e.Channel, count(e.Addresses, "address", "addresses"), e.took(" in "))
 	}
-	return fmt.Sprintf("channel %d: name resolution %s after %v%s",
-		e.Channel, e.Outcome, e.Time.Sub(e.Start), because(e.Err))
+	return fmt.Sprintf("channel %d: name resolution %s%s%s", e.Channel, e.Outcome, e.took(" after "), because(e.Err))
+}
+
+// Measured reports whether it is known when the lookup began.
+func (e Resolved) Measured() bool { return e.Start.Before(e.Time) }
+
+// took returns how long the lookup took, after a word, or nothing if that is not known.
+func (e Resolved) took(word string) string {
+	if !e.Measured() {
+		return ""
+	}
+	return word + e.Time.Sub(e.Start).String()
 }

@@ -91,6 +91,9 @@ func (l List) recordOnly(e event.Event) List {
 	case event.SubchannelState:
 		return l.text(from, string(e.From)).text(to, string(e.To))
 	case event.Resolved:
+		if !e.Measured() {
+			return l
+		}
 		return l.duration(e.Start, e.Time)
 	case event.ConnectStarted:
 		return l.id(signal.EpisodeID, int64(e.Episode)).id(signal.PreviousEpisodeID, int64(e.Previous)).

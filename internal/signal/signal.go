@@ -87,6 +87,7 @@ const (
 	PickWaiting       = "redial.pick.waiting"
 	UnavailableRPCs   = "redial.pick.unavailable_rpcs"
 	ResolveDuration   = "redial.resolve.duration"
+	ResolveAnswers    = "redial.resolve.answers"
 	ResolveAddresses  = "redial.resolve.addresses"
 	ResolveAge        = "redial.resolve.age"
 	ResolveSuccess    = "redial.resolve.last_success"

@@ -13,13 +13,13 @@ func (m *maker) resolutionsByOutcome() *timeseries.PanelBuilder {
 			"addresses that it has, if any. "+
 			"Next: the runbook of RedialNameResolutionFailing."), look.Outcomes).
 		WithTarget(m.series("A", promql.OrNone(
-			sumBy("redial_outcome", promql.Observations(resolutions, perBar)), "redial_outcome"),
+			sumBy("redial_outcome", promql.Growth(answers, perBar)), "redial_outcome"),
 			"{{redial_outcome}}"))
 }
 
 func (m *maker) resolutionTime() *timeseries.PanelBuilder {
 	return look.Colored(look.Durations("Time for a name",
-		"answered: how long the answers took. not answered: how long the oldest question has been open; RPCs of "+
+		"answered: how long the lookups took whose begin is known. not answered: how long the oldest question has been open; RPCs of "+
 			"a new channel wait for "+
 			"it. Above a second, look at the name server."),
 		look.Colors{{Name: "95 % answered within", Color: look.Neutral}, {Name: "not answered " +

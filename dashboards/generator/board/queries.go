@@ -31,6 +31,7 @@ const (
 	killed      = "redial_transport_interrupted_rpcs_total"
 	refused     = "redial_pick_unavailable_rpcs_total"
 	resolutions = "redial_resolve_duration_seconds"
+	answers     = "redial_resolve_answers_total"
 	// lost leaves out what this client meant to do.
 	lost = `redial_transport_duration_seconds{redial_teardown_cause!~"idle_timeout|address_removed|lb_policy|channel_closed"}`
 )

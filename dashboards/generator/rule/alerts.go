@@ -107,9 +107,9 @@ var alerts = []alert{
 	},
 	{
 		name: "RedialNameResolutionFailing", severity: warning, minutes: 5, dashboard: target,
-		expr: sumBy(ofInstance, promql.Observations(`redial_resolve_duration_seconds{redial_outcome="failed"}`, "5m")) +
+		expr: sumBy(ofInstance, promql.Growth(`redial_resolve_answers_total{redial_outcome="failed"}`, "5m")) +
 			" > 0 unless " +
-			sumBy(ofInstance, promql.Observations(`redial_resolve_duration_seconds{redial_outcome="ready"}`, "5m")) +
+			sumBy(ofInstance, promql.Growth(`redial_resolve_answers_total{redial_outcome="ready"}`, "5m")) +
 			" > 0 or " +
 			maxBy(ofInstance, "redial_resolve_age_seconds") + " > 30",
 		summary: "The name of {{ $labels.grpc_target }} is not resolved",

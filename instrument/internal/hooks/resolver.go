@@ -32,7 +32,7 @@ func (b *resolverBuilder) Build(
 	channel := cc
 	for _, a := range record.AttachmentsOf(opts.MetricsRecorder) {
 		r := guard.Value(a.Observer().Guard(), nil, func() *record.Resolver {
-			return a.Channel(opts.MetricsRecorder, target).OpenResolver(channel)
+			return a.Channel(opts.MetricsRecorder, target).OpenResolver(b.Scheme(), channel)
 		})
 		if r != nil {
 			records = append(records, r)
@@ -60,13 +60,13 @@ func (c *resolverConn) answered(s resolver.State, err error) {
 	c.record.Guard().Run(func() { c.record.Answered(s, err) })
 }
 
-func (c *resolverConn) taken() { c.record.Guard().Run(c.record.Taken) }
+func (c *resolverConn) taken(err error) { c.record.Guard().Run(func() { c.record.Taken(err) }) }
 
 // UpdateState implements [resolver.ClientConn].
 func (c *resolverConn) UpdateState(s resolver.State) error {
 	c.answered(s, nil)
 	err := c.ClientConn.UpdateState(s)
-	c.taken()
+	c.taken(err)
 	return err
 }
 
@@ -74,14 +74,14 @@ func (c *resolverConn) UpdateState(s resolver.State) error {
 func (c *resolverConn) ReportError(err error) {
 	c.answered(resolver.State{}, err)
 	c.ClientConn.ReportError(err)
-	c.taken()
+	c.taken(nil)
 }
 
 // NewAddress implements [resolver.ClientConn].
 func (c *resolverConn) NewAddress(addrs []resolver.Address) {
 	c.answered(resolver.State{Addresses: addrs}, nil)
 	c.ClientConn.NewAddress(addrs)
-	c.taken()
+	c.taken(nil)
 }
 
 // observedResolver is a resolver whose questions and end are seen.

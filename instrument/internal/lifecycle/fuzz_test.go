@@ -85,7 +85,7 @@ func newDriver(j *judge) *driver {
 		Fault: func(error) {}, // gRPC never sends such inputs.
 	}, "fuzz", text.Cleaner{})
 	p.ch.Identify(1)
-	p.resolver = p.ch.OpenResolver()
+	p.resolver = p.ch.OpenResolver(PaceThrottled)
 	return p
 }
 

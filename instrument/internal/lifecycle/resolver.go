@@ -9,13 +9,13 @@ import (
 )
 
 // answerExpires is the time after which an answer is no longer taken for one to a question that was asked when a
-// connection failed, but for an update that the resolver sent unasked. The DNS resolver waits 30 s between two lookups,
-// and a lookup takes up to 20 s.
+// connection failed, but for an update that the resolver sent unasked. A lookup of the dns resolver takes 30 s at most.
 const answerExpires = time.Minute
 
 // Resolver is a channel's name resolver.
 type Resolver struct {
-	ch *Channel
+	ch      *Channel
+	lookups lookups
 	// asked is zero where no answer is outstanding.
 	asked time.Time
 	// start is when it was first asked, or zero.
@@ -28,7 +28,7 @@ type Resolver struct {
 }
 
 // OpenResolver adds a resolver to the channel.
-func (c *Channel) OpenResolver() *Resolver { return &Resolver{ch: c} }
+func (c *Channel) OpenResolver(p Pace) *Resolver { return &Resolver{ch: c, lookups: lookups{pace: p}} }
 
 // Asked reports that the resolver was asked. All that is asked before the answer counts as one question.
 func (r *Resolver) Asked(at time.Time) {
@@ -36,10 +36,17 @@ func (r *Resolver) Asked(at time.Time) {
 	if r.start.IsZero() {
 		r.start, r.ch.resolver = at, r
 	}
-	if r.expired(at) || r.asked.IsZero() {
-		r.asked = at
+	outstanding := !r.asked.IsZero()
+	if outstanding && !r.expired(at) {
+		r.lookups.again = true
+		return
 	}
+	r.asked = at
+	r.lookups.asked(at, outstanding)
 }
+
+// Rejected reports that gRPC did not take the answer.
+func (r *Resolver) Rejected() { r.lookups.rejected() }
 
 func (r *Resolver) answered() bool { return r.took != 0 }
 
@@ -85,9 +92,10 @@ func (r *Resolver) Close(at time.Time) {
 func (r *Resolver) emit(at time.Time, addresses int, outcome event.Outcome, err error) {
 	header := r.ch.header(at)
 	start := r.asked
-	if start.IsZero() || r.expired(at) {
+	if start.IsZero() || r.expired(at) || !r.lookups.known {
 		start = header.Time
 	}
+	r.lookups.answered(header.Time, outcome == event.OutcomeFailed)
 	if r.start.IsZero() { // It is not wrapped, and its questions are not seen.
 		r.start, r.ch.resolver = header.Time, r
 	}

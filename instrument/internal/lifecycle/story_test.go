@@ -86,7 +86,7 @@ func newMachine() *machine {
 		Fault: func(err error) { m.faults = append(m.faults, err) },
 	}, "dns:///service", text.Cleaner{})
 	m.ch.Identify(1)
-	m.resolver = m.ch.OpenResolver()
+	m.resolver = m.ch.OpenResolver(PaceAsked)
 	return m
 }
 
@@ -148,7 +148,7 @@ func (m *machine) line(line string) error {
 // input runs one input. Its words are:
 //
 //	channel STATE
-//	resolver | asked | answered ADDRESS... | empty | unresolved ERROR
+//	resolver [throttled|own] | asked | answered ADDRESS... | rejected | empty | unresolved ERROR
 //	pick_first P | policy P | says P STATE | close P CAUSE | remove P | given P ADDRESS...
 //	add P S ADDRESS... | address S ADDRESS... | to S [ADDRESS] | state S STATE [ERROR]
 //	dial S | tried S ADDRESS | proxied S ADDRESS | dialed S [ERROR]
@@ -174,11 +174,13 @@ func (m *machine) channelInput(at time.Time, what string, args []string, rest fu
 	case "channel":
 		m.ch.SetState(at, event.State(args[0]))
 	case "resolver":
-		m.resolver = m.ch.OpenResolver()
+		m.resolver = m.ch.OpenResolver(map[string]Pace{"": PaceAsked, "throttled": PaceThrottled, "own": PaceOwn}[args[0]])
 	case "asked":
 		m.resolver.Asked(at)
 	case "answered":
 		m.resolver.Answered(at, strings.Fields(strings.Join(args, " ")), nil)
+	case "rejected":
+		m.resolver.Rejected()
 	case "empty":
 		m.resolver.Answered(at, nil, failure.ErrNoAddresses)
 	case "unresolved":

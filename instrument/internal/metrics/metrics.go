@@ -20,7 +20,7 @@ import (
 type Sink struct {
 	connect, attempt, phase, backoff, transport, pickWait, resolve metric.Float64Histogram
 
-	opened, interrupted, unavailable, unattributed, overflowed, dropped, suppressed metric.Int64Counter
+	opened, interrupted, unavailable, answers, unattributed, overflowed, dropped, suppressed metric.Int64Counter
 
 	addresses metric.Int64Gauge
 	gauges    *gauges
@@ -43,11 +43,12 @@ func New(meter metric.Meter) (*Sink, error) {
 		backoff:   m.histogram(signal.BackoffDuration, "Duration of backoff waits.", backoff),
 		transport: m.histogram(signal.TransportDuration, "Time from a transport's READY until it is gone.", life),
 		pickWait:  m.histogram(signal.PickWaitDuration, "Time that RPCs waited before they were sent, by the reason.", pickWait),
-		resolve:   m.histogram(signal.ResolveDuration, "Duration of name resolutions.", quick),
+		resolve:   m.histogram(signal.ResolveDuration, "Duration of name lookups, of those whose begin is known.", quick),
 
 		opened:      m.counter(signal.ChannelsOpened, "{channel}", "Channels that were made."),
 		interrupted: m.counter(signal.InterruptedRPCs, "{rpc}", "RPCs that died with their transport."),
 		unavailable: m.counter(signal.UnavailableRPCs, "{rpc}", "RPCs that failed because no subchannel was READY."),
+		answers:     m.counter(signal.ResolveAnswers, "{answer}", "Answers of the name resolver, by the outcome."),
 		unattributed: m.counter(signal.Unattributed, "{transport}",
 			"Connections that belong to no observed subchannel: redial is not attached to their policy."),
 		overflowed: m.counter(signal.TargetsOverflowed, "{channel}",
@@ -128,7 +129,11 @@ func (s *Sink) Handle(ctx context.Context, e event.Event) {
 		if e.Outcome == event.OutcomeContinued {
 			return // It goes on, and is measured as a whole.
 		}
-		s.resolve.Record(ctx, e.Time.Sub(e.Start).Seconds(), s.with(series{target: target, outcome: e.Outcome}))
+		of := s.with(series{target: target, outcome: e.Outcome})
+		s.answers.Add(ctx, 1, of)
+		if e.Measured() {
+			s.resolve.Record(ctx, e.Time.Sub(e.Start).Seconds(), of)
+		}
 		if e.Err == nil || errors.Is(e.Err, failure.ErrNoAddresses) {
 			s.addresses.Record(ctx, int64(e.Addresses), s.with(series{target: target}))
 		}

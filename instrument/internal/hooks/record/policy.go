@@ -84,7 +84,7 @@ func (p *Policy) unwrappedAnswer(addresses []string, err error) {
 	ch := p.channel
 	ch.withLock(func(at time.Time) {
 		if ch.resolvers == 0 && ch.policies[0] == p {
-			ch.machine.OpenResolver().Answered(at, addresses, err)
+			ch.machine.OpenResolver(lifecycle.PaceAsked).Answered(at, addresses, err)
 		}
 	})
 }

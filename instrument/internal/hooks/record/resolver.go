@@ -19,13 +19,16 @@ type Resolver struct {
 	closing sync.Once
 }
 
-// OpenResolver makes the record of a new resolver, which begins to resolve, or returns nil after a fault. conn is what
-// gRPC gave to its builder.
-func (c *Channel) OpenResolver(conn resolver.ClientConn) *Resolver {
+// paces are those of gRPC's own resolvers that answer more than once.
+var paces = map[string]lifecycle.Pace{"dns": lifecycle.PaceThrottled, "xds": lifecycle.PaceOwn}
+
+// OpenResolver makes the record of a new resolver of a scheme, which begins to resolve, or returns nil after a fault.
+// conn is what gRPC gave to its builder.
+func (c *Channel) OpenResolver(scheme string, conn resolver.ClientConn) *Resolver {
 	c.identify(grpcinternals.ChannelzOf(conn))
 	r := &Resolver{channel: c}
 	c.withLock(func(at time.Time) {
-		r.machine = c.machine.OpenResolver()
+		r.machine = c.machine.OpenResolver(paces[scheme])
 		r.machine.Asked(at)
 		c.opened = true
 		c.resolvers++
@@ -64,8 +67,15 @@ func emptiness(s resolver.State) error {
 	return nil
 }
 
-// Taken records that gRPC took the answer.
-func (r *Resolver) Taken() { r.channel.withLock(func(time.Time) { r.channel.runDeferred() }) }
+// Taken records that gRPC took the answer, or its error if it did not.
+func (r *Resolver) Taken(err error) {
+	r.channel.withLock(func(time.Time) {
+		r.channel.runDeferred()
+		if err != nil {
+			r.machine.Rejected()
+		}
+	})
+}
 
 // Close records that the resolver is closed.
 func (r *Resolver) Close() {

@@ -75,14 +75,14 @@ func TestWhatHangsShowsUp(t *testing.T) {
 			Faults:  report.New(func(err error) { t.Error(err) }),
 		})
 		c := o.channel(&noMetrics{}, resolver.Target{})
-		r := c.OpenResolver(nil)
+		r := c.OpenResolver("", nil)
 		time.Sleep(11 * time.Minute)
 		if have, _, _ := events.continued(); have != 2 {
 			t.Errorf("a resolution that hangs for 11 minutes was reported %d times", have)
 		}
 		p := c.OpenPolicy(PickFirst, nil)
 		r.Answered(resolver.State{Addresses: []resolver.Address{{Addr: "127.0.0.1:1"}}}, nil)
-		r.Taken()
+		r.Taken(nil)
 		s := p.NewSubchannel()
 		s.Made(&noSubConn{}, []resolver.Address{{Addr: "127.0.0.1:1"}})
 		s.SetState(balancer.SubConnState{ConnectivityState: connectivity.Connecting})
