@@ -210,7 +210,7 @@ var silent = []attribute.Key{
 // unsteady are attributes whose value differs between runs: that they are there is what counts.
 var unsteady = []attribute.Key{
 	"redial.backoff.delay", "redial.tcp.rtt", "redial.tcp.idle", "redial.tcp.retransmits",
-	"redial.tcp.send_idle", "redial.tcp.unacked",
+	"redial.tcp.send_idle", "redial.tcp.ack_idle", "redial.tcp.unacked",
 	"network.local.address",
 	"tls.server.not_after",
 }

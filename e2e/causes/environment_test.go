@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -18,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
@@ -223,6 +225,13 @@ func await[E event.Event](env *environment, match func(E) bool) E {
 	}
 }
 
+// recorded returns what happened so far.
+func (env *environment) recorded() []event.Event {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	return slices.Clone(env.events)
+}
+
 func (env *environment) lost() event.TransportEnded {
 	env.t.Helper()
 	return await(env, func(event.TransportEnded) bool { return true })
@@ -263,10 +272,15 @@ func (env *environment) ready() event.TransportReady {
 
 // rpc makes one below a span of its own, in the background. It is answered once, and goes on.
 func (env *environment) rpc(cc *grpc.ClientConn) (answered <-chan struct{}, wait func()) {
+	return env.rpcFor(testTimeout, cc)
+}
+
+// rpcFor is rpc with a deadline.
+func (env *environment) rpcFor(deadline time.Duration, cc *grpc.ClientConn) (answered <-chan struct{}, wait func()) {
 	first, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), deadline)
 		defer cancel()
 		ctx, span := env.tracer.Tracer("app").Start(ctx, "rpc")
 		defer span.End()
@@ -314,25 +328,32 @@ func draw(text *strings.Builder, all []sdktrace.ReadOnlySpan, span sdktrace.Read
 	for _, link := range span.Links() {
 		fmt.Fprintf(text, " -> %s", nameOf(all, link.SpanContext))
 	}
-	for _, kv := range span.Attributes() {
-		if slices.Contains(shown, string(kv.Key)) {
-			fmt.Fprintf(text, " %s=%s", strings.TrimPrefix(string(kv.Key), "redial."), kv.Value.String())
-		}
-	}
+	drawAttributes(text, span.Attributes())
 	if st := span.Status(); st.Description != "" {
 		fmt.Fprintf(text, " ERROR %q", nameServer.ReplaceAllString(st.Description, "on 127.0.0.1:53:"))
 	}
 	fmt.Fprintln(text)
 	for _, e := range span.Events() {
 		fmt.Fprintf(text, "%s  ! %s", indent, e.Name)
-		for _, kv := range e.Attributes {
-			fmt.Fprintf(text, " %s=%s", strings.TrimPrefix(string(kv.Key), "redial."), kv.Value.String())
-		}
+		drawAttributes(text, e.Attributes)
 		fmt.Fprintln(text)
 	}
 	for _, child := range all {
 		if child.Parent().SpanID() == span.SpanContext().SpanID() {
 			draw(text, all, child, indent+"  ")
+		}
+	}
+}
+
+// drawAttributes draws those that are shown, and times to the millisecond.
+func drawAttributes(text *strings.Builder, all []attribute.KeyValue) {
+	for _, kv := range all {
+		value := kv.Value.String()
+		if kv.Value.Type() == attribute.FLOAT64 {
+			value = strconv.FormatFloat(math.Round(kv.Value.AsFloat64()*1000)/1000, 'f', -1, 64)
+		}
+		if slices.Contains(shown, string(kv.Key)) {
+			fmt.Fprintf(text, " %s=%s", strings.TrimPrefix(string(kv.Key), "redial."), value)
 		}
 	}
 }
@@ -346,6 +367,7 @@ var shown = []string{
 	"grpc.disconnect_error", "http2.error_code", "redial.goaway.debug_data", "redial.rpcs.in_flight",
 	"redial.rpcs.interrupted", "redial.tcp.state", "redial.tcp.idle", "redial.tcp.unacked", "redial.tcp.retransmits",
 	"redial.attempt.number", "tls.server.not_after",
+	"redial.path", "redial.tcp.ack_idle", "redial.tcp.timeouts", "redial.transport.stalled_duration",
 }
 
 func nameOf(all []sdktrace.ReadOnlySpan, sc trace.SpanContext) string {
@@ -378,6 +400,8 @@ func server(t *testing.T, opts ...grpc.ServerOption) *loopback.Server {
 type network struct {
 	server *process
 	pid    string
+	// host and device are those of the server's side.
+	host, device string
 }
 
 var veths struct {
@@ -400,14 +424,15 @@ func vethServer(t *testing.T) *network {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.server.address = net.JoinHostPort(fmt.Sprintf("192.168.%d.2", n), port)
+	w.host, w.device = fmt.Sprintf("192.168.%d.2", n), there
+	w.server.address = net.JoinHostPort(w.host, port)
 	for _, err := range []error{
 		ip("link", "add", here, "type", "veth", "peer", "name", there),
 		ip("link", "set", there, "netns", w.pid),
 		ip("addr", "add", fmt.Sprintf("192.168.%d.1/24", n), "dev", here),
 		ip("link", "set", here, "up"),
 		w.there("link", "set", "lo", "up"),
-		w.there("addr", "add", fmt.Sprintf("192.168.%d.2/24", n), "dev", there),
+		w.there("addr", "add", w.host+"/24", "dev", there),
 		w.there("link", "set", there, "up"),
 	} {
 		if err != nil {
@@ -426,6 +451,14 @@ func (w *network) there(args ...string) error {
 func (w *network) cut(t *testing.T) {
 	t.Helper()
 	if err := w.there("route", "flush", "table", "local"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// restore lets it come again.
+func (w *network) restore(t *testing.T) {
+	t.Helper()
+	if err := w.there("route", "add", "local", w.host, "dev", w.device, "table", "local"); err != nil {
 		t.Fatal(err)
 	}
 }

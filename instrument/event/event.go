@@ -49,13 +49,16 @@ const (
 	KindReady Kind = "ready"
 	// KindTeardown is the draining or the end of a transport.
 	KindTeardown Kind = "teardown"
+	// KindStall is a READY transport from which nothing comes back, or comes back again.
+	KindStall Kind = "stall"
 	// KindPickWait is an RPC that waits for a transport, waits no more, or failed for want of one.
 	KindPickWait Kind = "pick_wait"
 )
 
 // Kinds lists the kinds of event.
 var Kinds = []Kind{
-	KindState, KindResolve, KindConnect, KindAttempt, KindPhase, KindBackoff, KindReady, KindTeardown, KindPickWait,
+	KindState, KindResolve, KindConnect, KindAttempt, KindPhase, KindBackoff, KindReady, KindStall, KindTeardown,
+	KindPickWait,
 }
 
 // A Sink receives events. Handle is called from one goroutine at a time, behind a bounded queue: a sink that

@@ -49,7 +49,7 @@ func (e TransportDraining) String() string {
 	return fmt.Sprintf("subchannel %d: draining %s (%s)", e.Subchannel, count(e.InFlight, "RPC", "RPCs"), e.Cause)
 }
 
-// TCP is what the kernel knew of the socket when the transport was lost. It is read on Linux.
+// TCP is what the kernel knew of a transport's socket. It is read on Linux.
 type TCP struct {
 	// State is the kernel's name: ESTABLISHED, CLOSE_WAIT ...
 	State string
@@ -57,15 +57,62 @@ type TCP struct {
 	RTT time.Duration
 	// Retransmits counts the segments that were sent again.
 	Retransmits int64
-	// Unacked counts the segments that were sent and not acknowledged.
-	Unacked int64
-	// Idle is the time since data was last received, and SendIdle since data was last sent.
-	Idle, SendIdle time.Duration
+	// Unacked counts the segments that were sent and not acknowledged, InFlight their bytes, and Unsent the bytes that wait
+	// to be sent.
+	Unacked, InFlight, Unsent int64
+	// Idle is the time since data was last received, AckIdle since an acknowledgement was, and SendIdle since data was last
+	// sent.
+	Idle, AckIdle, SendIdle time.Duration
+	// RTO is the time after which the kernel sends again what is not acknowledged. It doubles each time.
+	RTO time.Duration
+	// Timeouts counts the times in a row that it did so, and Probes the probes in a row that nothing answered.
+	Timeouts, Probes int64
 	// MinRTT, DeliveryRate (bytes per second), Sent and Spurious (segments sent, and those sent again without need) are
 	// what gRFC A80 measures, beside Retransmits.
 	MinRTT         time.Duration
 	DeliveryRate   uint64
 	Sent, Spurious int64
+}
+
+// TransportStalled reports that nothing comes back from a transport, which gRPC still takes for READY: an RPC on it ended
+// at its deadline, and the kernel sends in vain. It ends with [TransportRecovered], or with the transport. It is seen on
+// Linux.
+type TransportStalled struct {
+	Header
+	Transport ID
+	// Start is when something was sent that nothing answers, and when anything was last received if that was later.
+	Start time.Time
+	// InFlight counts the RPCs that the transport carries.
+	InFlight int64
+	TCP      *TCP
+}
+
+// Kind implements [Event].
+func (TransportStalled) Kind() Kind { return KindStall }
+
+// Name implements [Event].
+func (TransportStalled) Name() string { return "transport.stalled" }
+
+func (e TransportStalled) String() string {
+	return fmt.Sprintf("subchannel %d: stalled, READY but nothing came back for %v", e.Subchannel, e.Time.Sub(e.Start))
+}
+
+// TransportRecovered reports that something comes back again from a transport that was stalled.
+type TransportRecovered struct {
+	Header
+	Transport ID
+	// Start is that of [TransportStalled].
+	Start time.Time
+}
+
+// Kind implements [Event].
+func (TransportRecovered) Kind() Kind { return KindStall }
+
+// Name implements [Event].
+func (TransportRecovered) Name() string { return "transport.recovered" }
+
+func (e TransportRecovered) String() string {
+	return fmt.Sprintf("subchannel %d: recovered after %v", e.Subchannel, e.Time.Sub(e.Start))
 }
 
 // TransportEnded reports that a transport is gone, and why.
@@ -92,7 +139,9 @@ type TransportEnded struct {
 	InFlight, Interrupted, Retried int64
 	// RPCs counts all that were sent over it.
 	RPCs int64
-	// TCP is nil where the kernel was not asked.
+	// Stalled is for how long it was READY and nothing came back, as far as that was seen.
+	Stalled time.Duration
+	// TCP is what the kernel knew at the loss, or nil where it was not asked.
 	TCP *TCP
 	// RPCError is the error of an RPC that the loss killed, or empty.
 	RPCError string
@@ -105,9 +154,13 @@ func (TransportEnded) Kind() Kind { return KindTeardown }
 func (TransportEnded) Name() string { return "transport.ended" }
 
 func (e TransportEnded) String() string {
-	return fmt.Sprintf("subchannel %d: transport%s gone after %v and %s: %s%s, %d killed",
+	stalled := ""
+	if e.Stalled > 0 {
+		stalled = fmt.Sprintf(", stalled for %v", e.Stalled)
+	}
+	return fmt.Sprintf("subchannel %d: transport%s gone after %v and %s: %s%s, %d killed%s",
 		e.Subchannel, with(" ", e.Conn.ends(), ""), e.Gone.Sub(e.Start), count(e.RPCs, "RPC", "RPCs"),
-		e.Cause, with(` (gRPC reports "`, e.DisconnectError, `")`), e.Interrupted)
+		e.Cause, with(` (gRPC reports "`, e.DisconnectError, `")`), e.Interrupted, stalled)
 }
 
 // ends describes both ends of a socket, or is empty where none is known.

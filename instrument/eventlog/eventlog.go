@@ -58,9 +58,9 @@ func level(e event.Event) slog.Level {
 		if e.Err != nil {
 			return slog.LevelWarn
 		}
-	case event.RPCRefused:
+	case event.RPCRefused, event.TransportStalled:
 		return slog.LevelWarn
-	case event.TransportReady, event.TransportDraining, event.ConnectEnded:
+	case event.TransportReady, event.TransportRecovered, event.TransportDraining, event.ConnectEnded:
 		return slog.LevelInfo
 	}
 	return slog.LevelDebug

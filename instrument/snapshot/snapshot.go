@@ -26,6 +26,8 @@ type Channel struct {
 type Endpoint struct {
 	ID    event.ID    `json:"id"`
 	State event.State `json:"state"`
+	// Stalled is since when nothing comes back from the transport in use, which gRPC still takes for READY, or nil.
+	Stalled *time.Time `json:"stalled_since,omitempty"`
 	// Episode is the connecting that goes on, or nil.
 	Episode *Episode `json:"episode,omitempty"`
 	// Lost is the last loss of a transport whose record is complete, or nil.
@@ -73,6 +75,8 @@ type Subchannel struct {
 	// Local and Remote are the ends of the transport that is up, or empty.
 	Local  string `json:"local,omitempty"`
 	Remote string `json:"remote,omitempty"`
+	// Stalled is since when nothing comes back from that transport, or nil.
+	Stalled *time.Time `json:"stalled_since,omitempty"`
 	// InFlight counts the RPCs on that transport, and RPCs those that were ever sent over it.
 	InFlight int64 `json:"rpcs_in_flight"`
 	RPCs     int64 `json:"rpcs"`

@@ -60,6 +60,10 @@ func (l List) Span(e event.Event) List {
 	case event.TransportDraining:
 		return append(l, signal.TeardownCause.String(string(e.Cause)), signal.RPCsInFlight.Int64(e.InFlight)).
 			text(signal.DisconnectError, e.DisconnectError)
+	case event.TransportStalled:
+		return append(l, signal.RPCsInFlight.Int64(e.InFlight)).tcp(e.TCP).silence(e.TCP)
+	case event.TransportRecovered:
+		return l.stalled(e.Time.Sub(e.Start))
 	case event.TransportEnded:
 		return l.transport(e)
 	case event.Resolved:
@@ -117,6 +121,10 @@ func (l List) recordOnly(e event.Event) List {
 		return l.id(signal.EpisodeID, int64(e.Episode)).id(signal.TransportID, int64(e.Transport)).
 			server(e.Address, e.Proxy).conn(e.Conn)
 	case event.TransportDraining:
+		return l.id(signal.TransportID, int64(e.Transport))
+	case event.TransportStalled:
+		return l.id(signal.TransportID, int64(e.Transport)).duration(e.Start, e.Time)
+	case event.TransportRecovered:
 		return l.id(signal.TransportID, int64(e.Transport))
 	case event.TransportEnded:
 		return l.id(signal.TransportID, int64(e.Transport)).duration(e.Start, e.Gone)
@@ -191,12 +199,37 @@ func (l List) transport(e event.TransportEnded) List {
 		text(signal.DisconnectError, e.DisconnectError).
 		text(signal.HTTP2ErrorCode, e.HTTP2ErrorCode).
 		text(signal.GoAwayDebugData, e.GoAwayDebugData)
-	if t := e.TCP; t != nil {
-		l = append(l, signal.TCPState.String(t.State), signal.TCPRTT.Float64(t.RTT.Seconds()),
-			signal.TCPRetransmits.Int64(t.Retransmits), signal.TCPUnacked.Int64(t.Unacked),
-			signal.TCPIdle.Float64(t.Idle.Seconds()), signal.TCPSendIdle.Float64(t.SendIdle.Seconds()))
+	if e.Stalled > 0 {
+		l = l.stalled(e.Stalled)
 	}
-	return l
+	return l.tcp(e.TCP)
+}
+
+// Path appends what the kernel knows of the path of an RPC that got no answer.
+func (l List) Path(path string, tcp *event.TCP) List {
+	return append(l, signal.Path.String(path)).tcp(tcp).silence(tcp)
+}
+
+func (l List) stalled(d time.Duration) List {
+	return append(l, signal.StalledDuration.Float64(d.Seconds()))
+}
+
+// tcp appends what the kernel knew of a socket, if it was asked.
+func (l List) tcp(t *event.TCP) List {
+	if t == nil {
+		return l
+	}
+	return append(l, signal.TCPState.String(t.State), signal.TCPRTT.Float64(t.RTT.Seconds()),
+		signal.TCPRetransmits.Int64(t.Retransmits), signal.TCPUnacked.Int64(t.Unacked),
+		signal.TCPIdle.Float64(t.Idle.Seconds()), signal.TCPSendIdle.Float64(t.SendIdle.Seconds()))
+}
+
+// silence appends for how long the peer acknowledged nothing, and how often the kernel sent again meanwhile.
+func (l List) silence(t *event.TCP) List {
+	if t == nil {
+		return l
+	}
+	return append(l, signal.TCPAckIdle.Float64(t.AckIdle.Seconds()), signal.TCPTimeouts.Int64(t.Timeouts))
 }
 
 func (l List) add(kv attribute.KeyValue) List { return append(l, kv) }

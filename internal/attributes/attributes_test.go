@@ -32,6 +32,8 @@ var everyEvent = []event.Event{
 	event.BackoffEnded{Header: header, Episode: 4},
 	event.TransportReady{Header: header, Episode: 4, Transport: 6, Conn: conn},
 	event.TransportDraining{Header: header, Transport: 6},
+	event.TransportStalled{Header: header, Transport: 6, TCP: &event.TCP{State: "ESTABLISHED"}},
+	event.TransportRecovered{Header: header, Transport: 6},
 	event.TransportEnded{Header: header, Transport: 6, Conn: conn, TCP: &event.TCP{State: "CLOSE"}, RPCError: "an error"},
 	event.PickWaitStarted{Header: header, Reason: event.WaitPolicy, Episode: 4, Method: "/service/Method"},
 	event.PickWaitEnded{Header: header, Reason: event.WaitPolicy, Episode: 4, Method: "/service/Method",

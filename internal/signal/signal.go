@@ -23,6 +23,10 @@ const (
 	TransportLost = "redial.transport_lost"
 	Draining      = "redial.draining"
 	DialTried     = "redial.dial.tried"
+	Stalled       = "redial.stalled"
+	Recovered     = "redial.recovered"
+	// DeadlineExceeded is on the span of an RPC that was sent and got no answer until its deadline.
+	DeadlineExceeded = "redial.deadline_exceeded"
 )
 
 // Attributes.
@@ -65,6 +69,10 @@ const (
 	TCPIdle           = attribute.Key("redial.tcp.idle")
 	TCPSendIdle       = attribute.Key("redial.tcp.send_idle")
 	TCPUnacked        = attribute.Key("redial.tcp.unacked")
+	TCPAckIdle        = attribute.Key("redial.tcp.ack_idle")
+	TCPTimeouts       = attribute.Key("redial.tcp.timeouts")
+	Path              = attribute.Key("redial.path")
+	StalledDuration   = attribute.Key("redial.transport.stalled_duration")
 	SinkName          = attribute.Key("redial.sink")
 
 	HTTP2ErrorCode = attribute.Key("http2.error_code")
@@ -82,6 +90,7 @@ const (
 	TransportRPCs     = "redial.transport.rpcs"
 	SubchannelRPCs    = "redial.subchannel.rpcs"
 	InterruptedRPCs   = "redial.transport.interrupted_rpcs"
+	StalledTransports = "redial.transport.stalled"
 	Unattributed      = "redial.transport.unattributed"
 	PickWaitDuration  = "redial.pick.wait.duration"
 	PickWaiting       = "redial.pick.waiting"

@@ -1,8 +1,12 @@
 package failure
 
 import (
+	"context"
 	"slices"
 	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // transportErrors are how the errors begin with which grpc-go ends the RPCs of a transport that it closes (package
@@ -24,6 +28,12 @@ func IsTransportError(message string) bool {
 func IsPickTimeout(message string) bool {
 	return strings.HasSuffix(message, "while waiting for connections to become ready") ||
 		strings.HasPrefix(message, "latest balancer error: ")
+}
+
+// IsDeadline reports whether an RPC's error reads as gRPC's own for one whose deadline passed after it was sent.
+func IsDeadline(err error) bool {
+	s := status.Convert(err)
+	return s.Code() == codes.DeadlineExceeded && s.Message() == context.DeadlineExceeded.Error()
 }
 
 // transparentRetries are the errors of RPCs that the server did not process, which gRPC sends again by itself.

@@ -92,7 +92,7 @@ func (h *Handler) HandleRPC(ctx context.Context, s stats.RPCStats) {
 		}
 	case *stats.End:
 		if s.Client && (s.Error != nil || h.observer.Following() || h.observer.TransportsLeaving()) {
-			h.observer.Guard().Run(func() { h.observer.RPCEnded(ctx, s.Trailer, s.Error) })
+			h.observer.Guard().Run(func() { h.observer.RPCEnded(ctx, s.BeginTime, s.Trailer, s.Error) })
 		}
 	}
 }

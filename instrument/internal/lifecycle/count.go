@@ -64,6 +64,9 @@ func (t *Transport) count(interval bool, to *sample.Counts) {
 	if t.notAfter != 0 {
 		to.SeeExpiry(time.Unix(t.notAfter, 0))
 	}
+	if !t.stalledSince().IsZero() {
+		to.Stalled++
+	}
 	if !interval {
 		return
 	}

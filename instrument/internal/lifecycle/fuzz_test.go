@@ -97,6 +97,9 @@ var (
 	outcomes = []event.Outcome{event.OutcomePicked, event.OutcomeFailed, event.OutcomeCancelled,
 		event.OutcomeDeadlineExceeded}
 	sockets = []*event.TCP{nil, {State: "CLOSE"}, {State: "CLOSE_WAIT"}, {State: "ESTABLISHED", Idle: time.Minute}}
+	paths   = []*event.TCP{
+		nil, {State: "ESTABLISHED"}, {State: "ESTABLISHED", Unacked: 1, Timeouts: 2, Idle: time.Minute, AckIdle: time.Minute},
+	}
 	errFuzz = errors.New("fuzz")
 )
 
@@ -233,9 +236,12 @@ func (d *driver) ofSubchannel(s *Subchannel, what, which byte, conn event.Conn, 
 
 func (d *driver) ofTransport(n int, what byte) {
 	t := d.transports[n]
-	switch what % 4 {
+	switch what % 5 {
 	case 0:
 		t.ConnEnd(d.now)
+	case 4:
+		t.RPCTimedOut(d.now, d.now.Add(-time.Second), choose(paths, what/5))
+		t.PathSeen(d.now, d.now.Add(-time.Second), choose(paths, what/5))
 	case 1:
 		d.inFlight[n].n = int64(what % 3)
 		d.inFlight[n].sent += int64(what % 3)
@@ -338,7 +344,19 @@ func (j *judge) record(e event.Event) {
 		j.begin("transport", e.Transport)
 	case event.TransportDraining:
 		j.within("transport", e.Transport)
+	case event.TransportStalled:
+		j.within("transport", e.Transport)
+		j.ordered(e, e.Start, e.Time)
+		j.begin("stall", e.Transport)
+	case event.TransportRecovered:
+		j.within("transport", e.Transport)
+		j.ordered(e, e.Start, e.Time)
+		j.end("stall", e.Transport)
 	case event.TransportEnded:
+		delete(j.open, fmt.Sprint("stall ", e.Transport))
+		if e.Stalled < 0 || e.Stalled > e.Lost.Sub(e.Start) {
+			j.t.Errorf("stalled for %v of %v: %s", e.Stalled, e.Lost.Sub(e.Start), e)
+		}
 		j.end("transport", e.Transport)
 		j.ordered(e, e.Start, e.Lost, e.Gone)
 	}

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/redial-dev/redial/instrument/snapshot"
 )
@@ -30,6 +31,9 @@ func (e *endpoint) snapshot() snapshot.Endpoint {
 	if p := e.episode; p != nil {
 		s.Episode = &snapshot.Episode{Trigger: p.trigger, Since: p.start, Attempts: p.attempts, Waited: p.rpcsWaited}
 	}
+	if e.up != nil {
+		s.Stalled = e.up.stalledNow()
+	}
 	for _, sub := range e.subchannels {
 		if e.policy.own == nil {
 			s.State = sub.state
@@ -52,9 +56,18 @@ func (s *Subchannel) snapshot() snapshot.Subchannel {
 	}
 	if t := s.transport; t != nil && t.id != 0 {
 		have.Local, have.Remote = texts.Address(t.conn.Local), texts.Address(t.conn.Remote)
-		have.InFlight, have.RPCs = t.inFlight(), t.sent()
+		have.InFlight, have.RPCs, have.Stalled = t.inFlight(), t.sent(), t.stalledNow()
 		to = t.Address
 	}
 	have.Address, have.Proxy = texts.Address(to.Server), texts.Address(to.Proxy)
 	return have
+}
+
+// stalledNow returns since when nothing comes back, or nil.
+func (t *Transport) stalledNow() *time.Time {
+	since := t.stalledSince()
+	if since.IsZero() || t.state != ready {
+		return nil
+	}
+	return &since
 }

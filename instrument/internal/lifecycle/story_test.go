@@ -63,6 +63,7 @@ type machine struct {
 	events      []event.Event
 	faults      []error
 	counts      []string
+	paths       []string
 }
 
 // rpcs counts the RPCs of a transport.
@@ -102,7 +103,10 @@ func (m *machine) reported() string {
 	for _, count := range m.counts {
 		fmt.Fprintf(&text, "count   %s\n", count)
 	}
-	m.events, m.faults, m.counts = nil, nil, nil
+	for _, path := range m.paths {
+		fmt.Fprintf(&text, "path    %s\n", path)
+	}
+	m.events, m.faults, m.counts, m.paths = nil, nil, nil, nil
 	return text.String()
 }
 
@@ -114,6 +118,9 @@ func (m *machine) count(at time.Time) string {
 		of.Waiting, of.Disconnected, of.ConnectAge, of.ResolveAge)
 	if !of.NotAfter.IsZero() {
 		text += fmt.Sprintf(", certificate until %v", of.NotAfter.Sub(begin))
+	}
+	if of.Stalled > 0 {
+		text += fmt.Sprintf(", stalled %d", of.Stalled)
 	}
 	if of.RPCs > 0 {
 		text += fmt.Sprintf(", RPCs %d", of.RPCs)
@@ -130,6 +137,29 @@ func (m *machine) rpcsOf(transport string) *rpcs {
 		m.inFlight[transport] = &rpcs{}
 	}
 	return m.inFlight[transport]
+}
+
+// path describes what a look at a transport's socket says, when an RPC has timed out or later: so many segments are not
+// acknowledged, the kernel sent them again so often in vain, and something was received so long ago.
+func (m *machine) path(t *Transport, at time.Time, what string, args []string) (text string) {
+	tcp := &event.TCP{State: "ESTABLISHED", RTT: time.Millisecond, RTO: 200 * time.Millisecond}
+	if _, err := fmt.Sscan(strings.Join(args[2:4], " "), &tcp.Unacked, &tcp.Timeouts); err != nil {
+		panic(err)
+	}
+	tcp.RTO <<= tcp.Timeouts
+	tcp.InFlight, tcp.Idle, tcp.AckIdle = 100*tcp.Unacked, duration(args[4]), duration(args[4])
+	due := begin.Add(duration(args[1]))
+	if what == "timedout" {
+		text = "of the RPC: " + string(t.RPCTimedOut(at, due, tcp))
+	} else if text = "known"; t.PathSeen(at, due, tcp) {
+		text = "look again"
+	}
+	for _, e := range m.ch.Snapshot().Endpoints {
+		if e.Stalled != nil {
+			text += fmt.Sprintf(", endpoint %d is stalled since %v", e.ID, e.Stalled.Sub(begin))
+		}
+	}
+	return text
 }
 
 // line runs one input, "time input".
@@ -155,6 +185,7 @@ func (m *machine) line(line string) error {
 //	handshake S | handshaken S [ERROR] | secured S CERTIFICATE_EXPIRES
 //	up S T | kernel T STATE IDLE | read T eof|reset|rejected | lost T WORD | gone T | check T
 //	rpcs T N | sent T N | killed T ERROR
+//	timedout T SENT UNACKED TIMEOUTS HEARD | path T DUE UNACKED TIMEOUTS HEARD
 //	wait P W | pending W | queued P W | picked W | dropped W | delayed W | waited W OUTCOME [ERROR] | refuse P ERROR
 //	roll | count | interrupt
 func (m *machine) input(at time.Time, what string, args []string) error {
@@ -281,6 +312,8 @@ func (m *machine) transportInput(at time.Time, what string, args []string, rest 
 		return err == nil
 	case "killed":
 		t.RPCKilled(at, wordOf(rest(1)))
+	case "timedout", "path":
+		m.paths = append(m.paths, m.path(t, at, what, args))
 	default:
 		return false
 	}

@@ -87,8 +87,9 @@ type Transport struct {
 	spans      bool
 
 	tcpInfoAvailable bool
-	// loss is nil until something is known of it: a READY transport takes less memory so.
-	loss *loss
+	// loss is nil until something is known of it, and stall until nothing came back: a READY transport takes less memory so.
+	loss  *loss
+	stall *stall
 }
 
 // loss is what is known of the end of a transport.
@@ -281,6 +282,9 @@ func (t *Transport) RPCKilled(at time.Time, text string) {
 	t.Check(at)
 }
 
+// ID returns the transport's id, or zero if it was never READY.
+func (t *Transport) ID() event.ID { return t.id }
+
 // Lost returns the transport's id and the cause of its loss so far, and whether it is lost.
 func (t *Transport) Lost() (id event.ID, cause event.Cause, lost bool) {
 	return t.id, t.why(), t.id != 0 && t.lost()
@@ -311,12 +315,13 @@ func (t *Transport) end(at time.Time, o event.Outcome) {
 		l.goneAt = header.Time
 	}
 	lost := latest(l.lostAt, t.start) // gRPC may lose it before it reports READY.
+	t.endStall(lost)
 	done := event.TransportEnded{
 		Header: header, Transport: t.id, Address: t.Server, Proxy: t.Proxy, Conn: t.conn, Start: t.start, Lost: lost,
 		Gone: latest(l.goneAt, lost), Cause: t.why(), Outcome: o, DisconnectError: l.evidence.DisconnectError,
 		HTTP2ErrorCode: l.evidence.GoAwayCode(), GoAwayDebugData: l.evidence.GoAwayDebugData(),
 		InFlight: max(l.inFlight, l.interrupted+l.retried), Interrupted: l.interrupted + max(0, t.inFlight()),
-		Retried: l.retried, RPCs: t.sent(), TCP: l.evidence.TCP, RPCError: l.evidence.RPCError,
+		Retried: l.retried, RPCs: t.sent(), Stalled: t.stalledFor(), TCP: l.evidence.TCP, RPCError: l.evidence.RPCError,
 	}
 	t.sub.endpoint.remember(done)
 	t.sub.emit(done)

@@ -17,7 +17,7 @@ import (
 // gauges show what is there now. It is counted at each collection, so that hooks have nothing to count, and no lost
 // event can make them drift.
 type gauges struct {
-	channels, subchannels, waiting, disconnected metric.Int64ObservableUpDownCounter
+	channels, subchannels, waiting, disconnected, stalled metric.Int64ObservableUpDownCounter
 
 	rpcs           metric.Int64ObservableCounter
 	subchannelRPCs metric.Int64ObservableGauge
@@ -51,6 +51,8 @@ func (m *maker) gauges() *gauges {
 		waiting:     m.upDown(signal.PickWaiting, "{rpc}", "RPCs that wait now before they are sent, by the reason."),
 		disconnected: m.upDown(signal.Disconnected, "{endpoint}",
 			"Endpoints that want a transport and have none, by the class of the last failure."),
+		stalled: m.upDown(signal.StalledTransports, "{transport}",
+			"Transports that gRPC takes for READY and from which nothing comes back."),
 		connectAge: m.floatGauge(signal.ConnectAge, "Age of the oldest open connection episode; 0 if there is none."),
 		resolveAge: m.floatGauge(signal.ResolveAge,
 			"Age of the oldest name resolution without an answer; 0 if there is none."),
@@ -68,8 +70,8 @@ func (g *gauges) open(count func() sample.ByTarget) (err error) {
 	g.registration, err = g.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		g.observe(o, count())
 		return nil
-	}, g.channels, g.subchannels, g.waiting, g.disconnected, g.connectAge, g.resolveAge, g.resolved, g.notAfter, g.rpcs,
-		g.subchannelRPCs)
+	}, g.channels, g.subchannels, g.waiting, g.disconnected, g.stalled, g.connectAge, g.resolveAge, g.resolved, g.notAfter,
+		g.rpcs, g.subchannelRPCs)
 	return err
 }
 
@@ -96,6 +98,7 @@ func (g *gauges) observe(o metric.Observer, now sample.ByTarget) {
 		for class := range before.failures {
 			o.ObserveInt64(g.disconnected, of.Disconnected[class], withClass(target, class))
 		}
+		o.ObserveInt64(g.stalled, of.Stalled, only)
 		o.ObserveFloat64(g.connectAge, of.ConnectAge.Seconds(), only)
 		o.ObserveFloat64(g.resolveAge, of.ResolveAge.Seconds(), only)
 		if !before.resolved.IsZero() {

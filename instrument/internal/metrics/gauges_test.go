@@ -27,12 +27,12 @@ func TestGauges(t *testing.T) {
 	s.ChannelOpened("a", 1)
 	expect(t, reader, map[string]float64{
 		signal.ChannelsOpened: 1, signal.Disconnected: 0, signal.ConnectAge: 0, signal.ResolveAge: 0,
-		signal.TransportRPCs: 0,
+		signal.TransportRPCs: 0, signal.StalledTransports: 0,
 	}, signal.SubchannelRPCs, signal.ResolveSuccess, signal.TLSServerNotAfter, signal.Disconnected+" "+failure.Timeout)
 
 	of := now.Of("a")
 	of.Disconnected[failure.Timeout] = 2
-	of.RPCs = 8
+	of.RPCs, of.Stalled = 8, 1
 	of.ConnectAge, of.ResolveAge, of.NotAfter = 90*time.Second, 1500*time.Millisecond, time.Unix(2e9, 0)
 	s.Handle(context.Background(), event.Resolved{
 		Header: event.Header{Target: "a", Time: time.Unix(1_700_000_000, 5e8)}, Addresses: 3, Outcome: event.OutcomeReady,
@@ -40,6 +40,7 @@ func TestGauges(t *testing.T) {
 	expect(t, reader, map[string]float64{
 		signal.Disconnected: 0, signal.Disconnected + " " + failure.Timeout: 2, signal.ConnectAge: 90, signal.ResolveAge: 1.5,
 		signal.TLSServerNotAfter: 2e9, signal.ResolveSuccess: 1_700_000_000.5, signal.TransportRPCs: 8,
+		signal.StalledTransports: 1,
 	})
 
 	of.RPCs = 7 // One of them got no stream.

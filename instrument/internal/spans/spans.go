@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/internal/attributes"
 	"github.com/redial-dev/redial/internal/signal"
 )
@@ -47,7 +48,11 @@ func (s *Sink) Handle(e event.Event) context.Context {
 	case event.TransportReady:
 		span = s.transportReady(e)
 	case event.TransportDraining:
-		span = s.transportDraining(e)
+		span = s.transportNoted(e.Transport, signal.Draining, e)
+	case event.TransportStalled:
+		span = s.transportNoted(e.Transport, signal.Stalled, e)
+	case event.TransportRecovered:
+		span = s.transportNoted(e.Transport, signal.Recovered, e)
 	case event.TransportEnded:
 		span = s.transportEnded(e)
 	case event.Resolved:
@@ -168,10 +173,12 @@ func (s *Sink) transportReady(e event.TransportReady) trace.Span {
 	return span
 }
 
-func (s *Sink) transportDraining(e event.TransportDraining) trace.Span {
-	span := s.spans.span(e.Transport)
+// transportNoted adds an event to a transport's open span.
+func (s *Sink) transportNoted(transport event.ID, name string, e event.Event) trace.Span {
+	span := s.spans.span(transport)
 	if span != nil {
-		span.AddEvent(signal.Draining, trace.WithTimestamp(e.Time), trace.WithAttributes(attributes.List{}.Span(e)...))
+		at := e.EventHeader().Time
+		span.AddEvent(name, trace.WithTimestamp(at), trace.WithAttributes(attributes.List{}.Span(e)...))
 	}
 	return span
 }
@@ -226,6 +233,13 @@ func (s *Sink) Killed(ctx context.Context, transport event.ID, cause event.Cause
 	span := trace.SpanFromContext(ctx)
 	s.link(span, transport)
 	span.AddEvent(signal.TransportLost, trace.WithAttributes(attributes.List{}.Cause(cause)...))
+}
+
+// TimedOut marks the span of an RPC that got no answer until its deadline. It must be called before the RPC ends.
+func (s *Sink) TimedOut(ctx context.Context, transport event.ID, path failure.Path, tcp *event.TCP) {
+	span := trace.SpanFromContext(ctx)
+	s.link(span, transport)
+	span.AddEvent(signal.DeadlineExceeded, trace.WithAttributes(attributes.List{}.Path(string(path), tcp)...))
 }
 
 func (s *Sink) link(span trace.Span, to event.ID) {

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/resolver"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/instrument/internal/hooks/table"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
@@ -44,6 +45,8 @@ type Notes interface {
 	Refused(event.RPCRefused)
 	// Killed takes an RPC that died with its transport.
 	Killed(ctx context.Context, transport event.ID, cause event.Cause)
+	// TimedOut takes an RPC that got no answer until its deadline, and what the kernel knew then of its transport's path.
+	TimedOut(ctx context.Context, transport event.ID, path failure.Path, tcp *event.TCP)
 }
 
 // Config says how an [Observer] observes, and where its findings go.
@@ -83,6 +86,7 @@ type Observer struct {
 	delayed     *table.Delayed
 	sampler     sampler
 	roller      roller
+	suspects    suspects
 	rpcs        rpcs
 	// unready counts the channels that are awake and not READY, and following the RPCs that are followed from their begin,
 	// since they may wait.
@@ -120,6 +124,7 @@ func New(cfg Config) *Observer {
 	}
 	o.machines.Emit, o.roller.roll = o.emit, o.rollOver
 	o.delayed = table.NewDelayed(lifecycle.Grace, o.guard.Run)
+	o.suspects.guard = o.guard
 	o.sampler = sampler{interval: cfg.SampleEvery, guard: o.guard, sampled: cfg.Events.Sampled}
 	return o
 }
@@ -240,6 +245,7 @@ func (o *Observer) Close() {
 	o.transports.Clear()
 	o.delayed.Clear()
 	o.sampler.clear()
+	o.suspects.clear()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	clear(o.channels)

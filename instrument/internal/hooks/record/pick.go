@@ -40,6 +40,8 @@ type pendingPick struct {
 	// ctx is the RPC's own, when it has begun, and streamWait its wait for a stream, once it was placed.
 	ctx        context.Context
 	streamWait *lifecycle.Wait
+	// sent is when it got a stream, or zero.
+	sent time.Time
 	// opening: the RPC was placed, and has no stream yet. Any goroutine may ask.
 	opening atomic.Bool
 }
@@ -254,7 +256,7 @@ func (o *Observer) release(p *pendingPick) {
 	if !p.followed {
 		return
 	}
-	p.followed = false
+	p.followed, p.sent = false, time.Now()
 	p.opening.Store(false)
 	o.following.Add(-1)
 	if p.transport != nil {

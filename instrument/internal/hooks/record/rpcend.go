@@ -82,8 +82,9 @@ func (o *Observer) RPCAnswered(ctx context.Context) {
 	}
 }
 
-// RPCEnded records the end of an RPC, which may have waited in vain, or died with its transport.
-func (o *Observer) RPCEnded(ctx context.Context, trailer metadata.MD, err error) {
+// RPCEnded records the end of an RPC, which may have waited in vain, died with its transport, or got no answer until its
+// deadline.
+func (o *Observer) RPCEnded(ctx context.Context, began time.Time, trailer metadata.MD, err error) {
 	if err != nil {
 		o.notPicked(ctx, err)
 	}
@@ -95,6 +96,9 @@ func (o *Observer) RPCEnded(ctx context.Context, trailer metadata.MD, err error)
 		return
 	}
 	answered := t.answered.remove(ctx)
+	if err != nil && !answered && len(trailer) == 0 && failure.IsDeadline(err) {
+		t.noteTimedOut(ctx, began)
+	}
 	killed := err != nil && status.Code(err) == codes.Unavailable && len(trailer) == 0 &&
 		failure.IsTransportError(status.Convert(err).Message())
 	if !killed || !t.takeUndecided() {

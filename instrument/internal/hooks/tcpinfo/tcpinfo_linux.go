@@ -47,8 +47,14 @@ func (s *Socket) Info() (tcp *event.TCP) {
 			RTT:         time.Duration(info.Rtt) * time.Microsecond,
 			Retransmits: int64(info.Total_retrans),
 			Unacked:     int64(info.Unacked),
+			InFlight:    inFlight(info),
+			Unsent:      int64(info.Notsent_bytes),
 			Idle:        time.Duration(info.Last_data_recv) * time.Millisecond,
+			AckIdle:     time.Duration(info.Last_ack_recv) * time.Millisecond,
 			SendIdle:    time.Duration(info.Last_data_sent) * time.Millisecond,
+			RTO:         time.Duration(info.Rto) * time.Microsecond,
+			Timeouts:    int64(info.Retransmits),
+			Probes:      int64(info.Probes),
 
 			MinRTT:       time.Duration(info.Min_rtt) * time.Microsecond,
 			DeliveryRate: info.Delivery_rate,
@@ -60,4 +66,12 @@ func (s *Socket) Info() (tcp *event.TCP) {
 		return nil
 	}
 	return tcp
+}
+
+// inFlight returns how many bytes are not acknowledged: at most, where the kernel is too old (before 4.19) to count them.
+func inFlight(info *unix.TCPInfo) int64 {
+	if info.Bytes_sent == 0 {
+		return int64(info.Unacked) * int64(info.Snd_mss)
+	}
+	return int64(info.Bytes_sent) - int64(info.Bytes_retrans) - int64(info.Bytes_acked)
 }
