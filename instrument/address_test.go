@@ -210,6 +210,7 @@ func (severalBuilder) Build(cc balancer.ClientConn, _ balancer.BuildOptions) bal
 
 func (b *several) UpdateClientConnState(s balancer.ClientConnState) error {
 	var sc balancer.SubConn
+	//lint:ignore SA1019 Policies of users make subchannels of several addresses still.
 	sc, err := b.cc.NewSubConn(s.ResolverState.Addresses, balancer.NewSubConnOptions{
 		StateListener: func(s balancer.SubConnState) {
 			picker := base.NewErrPicker(balancer.ErrNoSubConnAvailable)
