@@ -60,6 +60,12 @@ type environment struct {
 // occur.
 func newEnvironment(t *testing.T, opts ...instrument.Option) *environment {
 	t.Helper()
+	return newEnvironmentWith(t, func(err error) { t.Errorf("reported to otel.Handle: %v", err) }, opts...)
+}
+
+// newEnvironmentWith is newEnvironment with what takes the errors of redial's own.
+func newEnvironmentWith(t *testing.T, onFault func(error), opts ...instrument.Option) *environment {
+	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 	env := &environment{
@@ -71,8 +77,8 @@ func newEnvironment(t *testing.T, opts ...instrument.Option) *environment {
 	}
 	env.meter = sdkmetric.NewMeterProvider(sdkmetric.WithReader(env.metrics))
 	env.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(env.spans))
+	env.onFault(onFault)
 	env.handler = env.newHandler(opts...)
-	env.onFault(func(err error) { t.Errorf("reported to otel.Handle: %v", err) })
 	return env
 }
 

@@ -3,14 +3,18 @@ package instrument
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime"
 	"sync"
 
 	"go.opentelemetry.io/otel/metric"
+	"google.golang.org/grpc"
 	estats "google.golang.org/grpc/experimental/stats"
 
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/instrument/internal/hooks"
+	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 	"github.com/redial-dev/redial/instrument/internal/hooks/record"
 	"github.com/redial-dev/redial/instrument/internal/metrics"
 	"github.com/redial-dev/redial/instrument/internal/queue"
@@ -45,6 +49,7 @@ type events struct {
 	tracer, meter, sink *guard.Guard
 
 	unattributed sync.Once
+	failed       sync.Map // The keys are the grpcinternals.Fact that were reported.
 }
 
 var (
@@ -65,6 +70,7 @@ const (
 	targetOverflowed
 	unattributed
 	dropped
+	internalsFailed
 )
 
 // newEvents returns what takes events to the sinks of redial and of the user.
@@ -141,6 +147,8 @@ func (e *events) count(of count, n int64) {
 			e.metrics.Unattributed(n)
 		case dropped:
 			e.metrics.Dropped(of.of, n)
+		case internalsFailed:
+			e.metrics.InternalsFailed(of.of, n)
 		}
 	})
 }
@@ -169,15 +177,27 @@ func (e *events) nameChannel(canonical string) string {
 }
 
 var errNotAttached = errors.New("redial: a connection belongs to no observed subchannel: its load balancing policy " +
-	"makes subchannels by itself (register it as instrument.WrapBalancer of itself), or package " +
-	"google.golang.org/grpc was initialised before redial (import github.com/redial-dev/redial/instrument in package " +
-	"main); redial.transport.unattributed counts such connections")
+	"makes subchannels by itself (register it as instrument.WrapBalancer of itself), or gRPC is not as redial knows it, " +
+	"which another report says; redial.transport.unattributed counts such connections")
 
 // Unattributed implements [record.Events].
 func (e *events) Unattributed() {
 	e.counts.Add(count{kind: unattributed}, 1)
 	e.unattributed.Do(func() { e.faults.Report("not attached", errNotAttached) })
 }
+
+// InternalsFailed implements [record.Events].
+func (e *events) InternalsFailed(fact grpcinternals.Fact) {
+	e.counts.Add(count{internalsFailed, string(fact)}, 1)
+	if _, reported := e.failed.LoadOrStore(fact, nil); !reported {
+		e.faults.Report(report.Kind(fact), fmt.Errorf("redial %s does not know grpc-go %s with %s well enough (%s): %s; "+
+			"take a newer redial, or report it at %s; redial.internals.failed counts this",
+			Version, grpc.Version, runtime.Version(), fact, fact.Unknown(), issues))
+	}
+}
+
+// issues is where users report what is wrong.
+const issues = "https://github.com/redial-dev/redial/issues"
 
 // Count implements [hooks.GRPCMetrics].
 func (e *events) Count(d *estats.MetricDescriptor, incr int64, labels []string) {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/stats"
 
 	"github.com/redial-dev/redial/instrument/internal/hooks"
+	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 	"github.com/redial-dev/redial/instrument/internal/hooks/record"
 	"github.com/redial-dev/redial/instrument/internal/metrics"
 	"github.com/redial-dev/redial/instrument/internal/spans"
@@ -60,6 +61,10 @@ func NewHandler(opts ...Option) *Handler {
 		Faults:       faults,
 	})
 	events.report("gauges", metricSink.Observe(observer.Counts))
+	//lint:ignore SA1019 It is compared with what redial looks for, and nothing depends on it.
+	for _, fact := range grpcinternals.FailedAtStart(grpc.ErrClientConnClosing) {
+		events.InternalsFailed(fact)
+	}
 	return &Handler{
 		metrics: metricSink, events: events, observer: observer,
 	}

@@ -88,7 +88,8 @@ func TestSignalsPage(t *testing.T) {
 	}
 	values := literals(t, "event")
 	values["error.type"] = errorTypes(t)
-	for _, kind := range []string{"Cause", "Outcome", "Trigger", "Phase", "error.type"} {
+	values["Fact"] = literals(t, filepath.Join("internal", "hooks", "grpcinternals"))["Fact"]
+	for _, kind := range []string{"Cause", "Outcome", "Trigger", "Phase", "Fact", "error.type"} {
 		if len(values[kind]) == 0 {
 			t.Errorf("no values of %s found", kind)
 		}

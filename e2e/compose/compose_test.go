@@ -22,6 +22,7 @@ var rarely = map[string]string{
 	"redial.targets.overflowed":     "there are fewer targets than REDIAL_MAX_TARGETS",
 	"redial.transport.unattributed": "every transport has a subchannel",
 	"redial.events.dropped":         "nothing is dropped",
+	"redial.internals.failed":       "gRPC is as redial knows it",
 	"redial.spans.suppressed":       "there are fewer spans than REDIAL_SPAN_RATE",
 }
 

@@ -74,6 +74,7 @@ const (
 	Path              = attribute.Key("redial.path")
 	StalledDuration   = attribute.Key("redial.transport.stalled_duration")
 	SinkName          = attribute.Key("redial.sink")
+	Fact              = attribute.Key("redial.internals.fact")
 
 	HTTP2ErrorCode = attribute.Key("http2.error_code")
 )
@@ -107,6 +108,7 @@ const (
 	EventsDropped     = "redial.events.dropped"
 	SpansSuppressed   = "redial.spans.suppressed"
 	TargetsOverflowed = "redial.targets.overflowed"
+	InternalsFailed   = "redial.internals.failed"
 )
 
 // GRPC are the instruments of gRFC A94, which redial records under their own names.

@@ -12,11 +12,12 @@ func Agent(s *promql.Signals) (dashboard.Dashboard, error) {
 	return m.finish(m.dashboard(agentUID, "Redial agent",
 		"Can what redial says be relied on, and what does it cost? All green: nothing was lost.", "now-1h").
 		WithPanel(m.notScraped().Height(4).Span(4)).
-		WithPanel(m.eventsLost().Height(4).Span(4)).
-		WithPanel(m.spansLeftOut().Height(4).Span(4)).
-		WithPanel(m.exportsFailed().Height(4).Span(4)).
+		WithPanel(m.eventsLost().Height(4).Span(3)).
+		WithPanel(m.spansLeftOut().Height(4).Span(3)).
+		WithPanel(m.exportsFailed().Height(4).Span(3)).
 		WithPanel(m.notObserved().Height(4).Span(4)).
 		WithPanel(m.withoutName().Height(4).Span(4)).
+		WithPanel(m.internalsFailed().Height(4).Span(3)).
 		WithRow(row("What was lost")).
 		WithPanel(m.eventsLostBySink().Height(7).Span(8)).
 		WithPanel(m.spansLeftOutOverTime().Height(7).Span(8)).

@@ -13,6 +13,7 @@ const (
 	suppressed   = "redial_spans_suppressed_total"
 	unattributed = "redial_transport_unattributed_total"
 	overflowed   = "redial_targets_overflowed_total"
+	internals    = "redial_internals_failed_total"
 	failedExport = "redial_exports_failed_total"
 	journaled    = "redial_journal_events_total"
 	journalSize  = "redial_journal_size_bytes"
@@ -61,6 +62,12 @@ func (m *maker) withoutName() *stat.PanelBuilder {
 	return m.fault("Channels named other", "Channels of the time shown whose target has no name of its own, "+
 		"since there are too many. Orange from 1: raise "+
 		"REDIAL_MAX_TARGETS, or choose by REDIAL_TARGETS those that matter.", overflowed)
+}
+
+func (m *maker) internalsFailed() *stat.PanelBuilder {
+	return m.fault("gRPC changed", "How often, in the time shown, gRPC or Go was not as redial knows it. Orange from 1: "+
+		"some values are unknown. "+
+		"Next: the runbook of RedialInternalsFailed.", internals)
 }
 
 func (m *maker) eventsLostBySink() *timeseries.PanelBuilder {

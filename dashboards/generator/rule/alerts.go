@@ -136,6 +136,13 @@ var alerts = []alert{
 			"redial says of this time is not whole; RPCs are not touched.",
 	},
 	{
+		name: "RedialInternalsFailed", severity: warning, dashboard: agent,
+		expr:    sumBy([]string{"job", "instance", "redial_internals_fact"}, "redial_internals_failed_total") + " > 0",
+		summary: "redial at {{ $labels.instance }} does not know its gRPC: {{ $labels.redial_internals_fact }}",
+		description: "What redial at {{ $labels.instance }} relies on ({{ $labels.redial_internals_fact }}) did not " +
+			"hold {{ $value }} times: gRPC or Go is newer than redial. What rests on it is unknown; RPCs are not touched.",
+	},
+	{
 		name: "RedialExportFailing", severity: warning, minutes: 10, dashboard: agent,
 		expr:    sumBy([]string{"job", "instance", "redial_signal"}, promql.Growth("redial_exports_failed_total", "15m")) + " > 0",
 		summary: "redial at {{ $labels.instance }} cannot export {{ $labels.redial_signal }}",

@@ -15,6 +15,17 @@ const (
 	SubchannelShutdown = "subchannel shutdown"
 )
 
+// disconnectErrors are gRPC's disconnect errors beside that of a GOAWAY, of gRFC A94.
+var disconnectErrors = []string{
+	UnknownDisconnectError, SubchannelShutdown, "connection reset", "connection aborted", "connection timed out",
+	"socket error",
+}
+
+// IsDisconnectError reports whether a text is a disconnect error of gRFC A94.
+func IsDisconnectError(text string) bool {
+	return strings.HasPrefix(text, GoAway) || slices.Contains(disconnectErrors, text)
+}
+
 // HTTP2ErrorCodes lists the error codes of RFC 9113, section 7, by which golang.org/x/net/http2 names them.
 var HTTP2ErrorCodes = []string{
 	"NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",

@@ -42,7 +42,7 @@ func (b *resolverBuilder) Build(
 	res, err := b.Builder.Build(target, cc, opts)
 	for _, r := range records {
 		if err != nil {
-			r.Guard().Run(r.Close)
+			r.Guard().Run(r.Failed)
 			continue
 		}
 		res = &observedResolver{res, r}

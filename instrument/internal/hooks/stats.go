@@ -104,8 +104,8 @@ func (h *Handler) RecordInt64Count(metric *estats.Int64CountHandle, incr int64, 
 			return
 		}
 		d := metric.Descriptor()
-		if why, lost := grpcinternals.DisconnectError(d, labels); lost {
-			h.observer.Lost(why)
+		if why, lost, known := grpcinternals.DisconnectError(d, labels); lost {
+			h.observer.Lost(why, known)
 		}
 		h.metrics.Count(d, incr, labels)
 	})

@@ -290,6 +290,12 @@ func (t *Transport) Lost() (id event.ID, cause event.Cause, lost bool) {
 	return t.id, t.why(), t.id != 0 && t.lost()
 }
 
+// LostToPeer reports whether the transport is lost, and this side did not take it down.
+func (t *Transport) LostToPeer() bool { return t.lost() && t.loss.cause == "" }
+
+// Reported reports whether the transport was READY.
+func (t *Transport) Reported() bool { return t.id != 0 }
+
 // Finishing reports whether the transport is lost and closed and its record is not complete: [Transport.Check] ends it
 // when its RPCs are done, or after [Grace].
 func (t *Transport) Finishing() bool { return t.state == finishing }

@@ -22,6 +22,8 @@ type Sink struct {
 
 	opened, interrupted, unavailable, answers, unattributed, overflowed, dropped, suppressed metric.Int64Counter
 
+	internalsFailed metric.Int64Counter
+
 	addresses metric.Int64Gauge
 	gauges    *gauges
 
@@ -57,6 +59,8 @@ func New(meter metric.Meter) (*Sink, error) {
 			"Events that were lost on their way to or in a sink, since it had no room or could not deliver."),
 		suppressed: m.counter(signal.SpansSuppressed, "{span}",
 			"Root spans that were left out since their target has too many."),
+		internalsFailed: m.counter(signal.InternalsFailed, "{failure}",
+			"How often something that redial knows of gRPC or Go did not hold, so that a value is unknown."),
 		addresses: m.gauge(signal.ResolveAddresses, "{address}", "Addresses in the newest answer of the name resolver."),
 	}
 	s.gauges = m.gauges()
@@ -95,6 +99,11 @@ func (s *Sink) TargetOverflowed(n int64) { s.overflowed.Add(context.Background()
 
 // Unattributed counts connections that belong to no subchannel known.
 func (s *Sink) Unattributed(n int64) { s.unattributed.Add(context.Background(), n) }
+
+// InternalsFailed counts how often a fact about gRPC or Go did not hold.
+func (s *Sink) InternalsFailed(fact string, n int64) {
+	s.internalsFailed.Add(context.Background(), n, metric.WithAttributes(signal.Fact.String(fact)))
+}
 
 // Handle records what an event measures. The context carries the span for exemplars. It must be called by one goroutine
 // at a time.

@@ -84,7 +84,7 @@ func (q *Queue) push(n *node) {
 }
 
 func (q *Queue) run() {
-	own, _ := grpcinternals.Goroutines()
+	own := grpcinternals.Own()
 	for {
 		q.worker.Store(own)
 		for next := q.first.next.Load(); next != nil; next = q.first.next.Load() {
@@ -119,7 +119,7 @@ func (q *Queue) take(n *node) {
 
 // Handling reports whether the caller runs in the goroutine that handles events: it must not wait for them.
 func (q *Queue) Handling() bool {
-	own, _ := grpcinternals.Goroutines()
+	own := grpcinternals.Own()
 	return own != 0 && own == q.worker.Load()
 }
 

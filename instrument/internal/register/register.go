@@ -4,7 +4,7 @@
 // Package grpc keeps the pick_first that it finds when it is initialised, so this package must be initialised first.
 // Go initialises packages in the order of their import paths as soon as what they import is initialised: this path
 // sorts before google.golang.org/grpc, and nothing below it imports what package grpc does not import itself. A test
-// holds both.
+// holds both, and a handler reports where it was otherwise (grpcinternals.InitOrder).
 package register
 
 import (
@@ -12,8 +12,10 @@ import (
 	"google.golang.org/grpc/balancer/pickfirst"
 
 	"github.com/redial-dev/redial/instrument/internal/hooks"
+	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 )
 
 func init() {
+	grpcinternals.Registering()
 	balancer.Register(hooks.WrapPickFirst(balancer.Get(pickfirst.Name)))
 }

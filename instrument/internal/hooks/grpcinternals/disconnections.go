@@ -1,25 +1,39 @@
 package grpcinternals
 
-import estats "google.golang.org/grpc/experimental/stats"
+import (
+	"slices"
 
-// Names of gRFC A94. gRPC exports neither.
-const (
-	disconnections  = "grpc.subchannel.disconnections"
-	disconnectError = "grpc.disconnect_error"
+	estats "google.golang.org/grpc/experimental/stats"
+
+	"github.com/redial-dev/redial/instrument/internal/failure"
 )
 
+// DisconnectionNames are those of gRFC A94. gRPC exports none of them. It counts a disconnection before it closes the
+// connection, whoever lost or took it down.
+//
+// Tried on grpc-go 1.84 and 1.85.
+var DisconnectionNames = struct{ Metric, Error string }{
+	"grpc.subchannel.disconnections", "grpc.disconnect_error",
+}
+
+// disconnectionsCounted reports whether gRPC has the metric, with the label that says why.
+func disconnectionsCounted() bool {
+	d := estats.DescriptorForMetric(DisconnectionNames.Metric)
+	return d != nil && slices.Contains(slices.Concat(d.Labels, d.OptionalLabels), DisconnectionNames.Error)
+}
+
 // DisconnectError reports whether gRPC records with this metric that it lost a transport, and returns why: the value
-// of the label grpc.disconnect_error.
-func DisconnectError(metric *estats.MetricDescriptor, labels []string) (why string, lost bool) {
-	if metric.Name != disconnections {
-		return "", false
+// of the label grpc.disconnect_error. It is known unless gRPC has a word that redial does not know.
+func DisconnectError(metric *estats.MetricDescriptor, labels []string) (why string, lost, known bool) {
+	if metric.Name != DisconnectionNames.Metric {
+		return "", false, true
 	}
 	for i, value := range labels {
-		if labelKey(metric, i) == disconnectError {
-			return value, true
+		if labelKey(metric, i) == DisconnectionNames.Error {
+			return value, true, failure.IsDisconnectError(value)
 		}
 	}
-	return "", true
+	return "", true, false
 }
 
 func labelKey(d *estats.MetricDescriptor, i int) string {

@@ -7,52 +7,116 @@ import (
 	"sync"
 )
 
-// traces are buffers for stack traces. Those of the places where gRPC reports a connection take 2 to 3 KiB.
-var traces = sync.Pool{New: func() any { return new([16 << 10]byte) }}
-
-// Goroutines returns the number of the goroutine that runs, and of the one that connected the transport that it serves,
-// or zero if it serves none.
+// TraceNames are what redial looks for in stack traces: where gRPC connects; what starts the goroutines of a transport,
+// and which of them there are; and where else gRPC may find that a transport is lost, for reasons of the client's own.
 //
 // gRPC reports a loss without naming the transport, but it does so in the transport's reader or keepalive, which were
-// started by the goroutine that connected: the one that reported the connection's begin. Go shows the numbers in
-// stack traces alone; no number is used twice. A trace takes some 10 µs, and is made only when a connection begins
-// and when it is lost.
-func Goroutines() (own, connector uint64) {
-	own, connector, _ = Closing()
-	return own, connector
+// started by the goroutine that connected: the one that reported the connection's begin, and of no other transport that
+// is still open. Go shows the numbers of goroutines in stack traces alone; no number is used twice.
+//
+// Tried on grpc-go 1.84 and 1.85, with Go 1.26.
+var TraceNames = struct {
+	Connecting, StartedBy, Reader, Keepalive string
+	Elsewhere                                []string
+}{
+	Connecting: "google.golang.org/grpc.(*addrConn).createTransport(",
+	StartedBy:  "\ncreated by google.golang.org/grpc/internal/transport.NewHTTP2Client in goroutine ",
+	Reader:     "google.golang.org/grpc/internal/transport.(*http2Client).reader(",
+	Keepalive:  "google.golang.org/grpc/internal/transport.(*http2Client).keepalive(",
+	Elsewhere: []string{
+		"google.golang.org/grpc.(*addrConn).startHealthCheck",                     // A health check failed.
+		"google.golang.org/grpc.(*addrConn).updateAddrs",                          // The addresses are others now.
+		"google.golang.org/grpc/internal/transport.(*http2Client).GracefulClose(", // No ids of streams are left.
+	},
 }
 
-// Role is what a goroutine does for its transport.
-type Role uint8
+// Place is where in gRPC a goroutine runs.
+type Place uint8
 
 const (
-	// Other is neither of the two below, or not known.
-	Other Role = iota
+	// Nowhere known.
+	Nowhere Place = iota
+	// Connecting: it makes a connection, and may find it lost at once.
+	Connecting
 	// Reader reads from the server, and closes the transport when that fails.
 	Reader
 	// Keepalive pings the server, and closes the transport when it does not answer.
 	Keepalive
+	// Elsewhere: it takes a transport down for a reason of the client's own, or for its health.
+	Elsewhere
 )
 
-// Closing is [Goroutines] with what the goroutine does, for the one that closes a transport.
-func Closing() (own, connector uint64, role Role) {
+// Goroutine is what is known of the goroutine that runs.
+type Goroutine struct {
+	Place Place
+	// Connector is the number of the goroutine that connected the transport: its own where it is the one. It is zero where
+	// there is none.
+	Connector uint64
+}
+
+// traces are buffers for stack traces. Those of the places where gRPC reports a connection take 2 to 3 KiB.
+var traces = sync.Pool{New: func() any { return new([16 << 10]byte) }}
+
+// longTrace is enough for any stack but one that recurses without end.
+const longTrace = 1 << 20
+
+// Own returns the number of the goroutine that runs, or zero if it is not known.
+func Own() uint64 {
 	buffer := traces.Get().(*[16 << 10]byte)
 	defer traces.Put(buffer)
-	trace := buffer[:runtime.Stack(buffer[:], false)]
-	if rest, ok := bytes.CutPrefix(trace, []byte("goroutine ")); ok {
-		own = number(rest)
+	return own(buffer[:runtime.Stack(buffer[:], false)])
+}
+
+// Current returns what is known of the goroutine that runs, whose place is Nowhere if gRPC is not as redial knows it. It
+// takes some 10 µs, and is made only when a connection begins and when it is lost.
+func Current() Goroutine {
+	buffer := traces.Get().(*[16 << 10]byte)
+	defer traces.Put(buffer)
+	n := runtime.Stack(buffer[:], false)
+	if n < len(buffer) {
+		return read(buffer[:n])
 	}
-	_, starter, _ := bytes.Cut(trace, []byte("\ncreated by google.golang.org/grpc/internal/transport."))
-	if _, rest, ok := bytes.Cut(starter, []byte(" in goroutine ")); ok {
-		connector = number(rest)
-	}
+	long := make([]byte, longTrace)
+	return read(long[:runtime.Stack(long, false)])
+}
+
+func read(trace []byte) Goroutine {
+	has := func(name string) bool { return bytes.Contains(trace, []byte(name)) }
+	var g Goroutine
 	switch {
-	case bytes.Contains(trace, []byte("internal/transport.(*http2Client).reader(")):
-		role = Reader
-	case bytes.Contains(trace, []byte("internal/transport.(*http2Client).keepalive(")):
-		role = Keepalive
+	case has(TraceNames.Reader):
+		g = Goroutine{Reader, connector(trace)}
+	case has(TraceNames.Keepalive):
+		g = Goroutine{Keepalive, connector(trace)}
+	case has(TraceNames.Connecting):
+		g = Goroutine{Connecting, own(trace)}
+	default:
+		for _, name := range TraceNames.Elsewhere {
+			if has(name) {
+				return Goroutine{Place: Elsewhere}
+			}
+		}
 	}
-	return own, connector, role
+	if g.Connector == 0 {
+		return Goroutine{}
+	}
+	return g
+}
+
+func own(trace []byte) uint64 {
+	rest, ok := bytes.CutPrefix(trace, []byte("goroutine "))
+	if !ok {
+		return 0
+	}
+	return number(rest)
+}
+
+func connector(trace []byte) uint64 {
+	_, rest, ok := bytes.Cut(trace, []byte(TraceNames.StartedBy))
+	if !ok {
+		return 0
+	}
+	return number(rest)
 }
 
 // number reads the digits at the begin of a text.

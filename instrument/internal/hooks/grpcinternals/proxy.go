@@ -7,36 +7,49 @@ import (
 	"google.golang.org/grpc/resolver"
 )
 
-// ProxiedServer returns the server, as "host:port", that gRPC asks the HTTP CONNECT proxy at an address for, or "" if
-// gRPC takes the address for a server's own. gRPC puts the server into the attributes of the proxy's address, in
-// types of a package of its own: they are read by reflection, and where a version of gRPC keeps the server elsewhere
-// the address passes for a server's.
-func ProxiedServer(a resolver.Address) string {
-	const depth = 64 // More attributes than any address has.
-	link := reflect.ValueOf(a.Attributes)
-	for range depth {
-		if link.Kind() != reflect.Pointer || link.IsNil() {
-			return ""
-		}
-		if server := proxiedServer(field(link, "value")); server != "" {
-			return server
-		}
-		link = field(link, "parent")
-	}
-	return ""
+// ProxyNames are the fields of an address's attributes, which are a list; the key of the one by which gRPC says that the
+// address is a proxy's; and the package and field of its value.
+//
+// Tried on grpc-go 1.84 and 1.85.
+var ProxyNames = struct{ Parent, Key, Value, Option, Package, Server string }{
+	Parent: "parent", Key: "key", Value: "value",
+	Option: "proxyOptions", Package: "/internal/proxyattributes", Server: "ConnectAddr",
 }
 
-// proxiedServer returns the server in the value of an attribute, or "" if the value is another.
-func proxiedServer(value reflect.Value) string {
-	if value.Kind() != reflect.Interface || value.IsNil() {
-		return ""
+// maxAttributes is more than any address has.
+const maxAttributes = 64
+
+// ProxiedServer returns the server, as "host:port", that gRPC asks the HTTP CONNECT proxy at an address for, or "" if
+// gRPC takes the address for a server's own. It is known unless the attributes of the address are not as redial knows
+// them: then the address passes for a server's.
+func ProxiedServer(a resolver.Address) (server string, known bool) {
+	link := reflect.ValueOf(a.Attributes)
+	for range maxAttributes {
+		if link.Kind() != reflect.Pointer {
+			return "", false
+		}
+		if link.IsNil() {
+			return "", true
+		}
+		key, value := field(link, ProxyNames.Key), field(link, ProxyNames.Value)
+		if key.Kind() != reflect.Interface || value.Kind() != reflect.Interface {
+			return "", false
+		}
+		if name := key.Elem(); name.Kind() == reflect.String && strings.HasSuffix(name.String(), ProxyNames.Option) {
+			return proxiedServer(value.Elem())
+		}
+		link = field(link, ProxyNames.Parent)
 	}
-	options := value.Elem()
-	if options.Kind() != reflect.Struct || !strings.HasSuffix(options.Type().PkgPath(), "/internal/proxyattributes") {
-		return ""
+	return "", true
+}
+
+func proxiedServer(options reflect.Value) (server string, known bool) {
+	if options.Kind() != reflect.Struct || !strings.HasSuffix(options.Type().PkgPath(), ProxyNames.Package) {
+		return "", false
 	}
-	if server := options.FieldByName("ConnectAddr"); server.Kind() == reflect.String {
-		return server.String()
+	of := options.FieldByName(ProxyNames.Server)
+	if of.Kind() != reflect.String {
+		return "", false
 	}
-	return ""
+	return of.String(), true
 }

@@ -5,21 +5,30 @@ import (
 	"strings"
 )
 
-// newStream is where gRPC waits for a stream, and asks the RPC's context for its Done channel only to do so.
-const newStream = "google.golang.org/grpc/internal/transport.(*http2Client).NewStream"
+// StreamNames are where gRPC waits for a stream, and asks the RPC's context for its Done channel only to do so; where it
+// asks for it besides; and the package of both.
+//
+// Tried on grpc-go 1.84 and 1.85.
+var StreamNames = struct{ Waiting, Making, Package string }{
+	Waiting: "google.golang.org/grpc/internal/transport.(*http2Client).NewStream",
+	Making:  "google.golang.org/grpc/internal/transport.(*http2Client).newStream",
+	Package: "google.golang.org/grpc/internal/transport.",
+}
 
 // WaitsForStream reports whether the caller's caller, below package context, is gRPC that waits for a stream since the
-// server's limit on concurrent streams is used up. It takes a microsecond.
-func WaitsForStream() bool {
+// server's limit on concurrent streams is used up. It is known unless gRPC's transport asks at a place that redial does
+// not know. It takes a microsecond.
+func WaitsForStream() (waits, known bool) {
 	var pcs [8]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
 	for {
 		frame, more := frames.Next()
 		if !strings.HasPrefix(frame.Function, "context.") {
-			return frame.Function == newStream
+			waits = frame.Function == StreamNames.Waiting
+			return waits, waits || frame.Function == StreamNames.Making || !strings.HasPrefix(frame.Function, StreamNames.Package)
 		}
 		if !more {
-			return false
+			return false, true
 		}
 	}
 }

@@ -13,15 +13,23 @@ import (
 )
 
 // Of returns what gRPC read last: conn is the connection that it reads from, which came out of the handshake, and raw
-// the one that the dialer returned. It must be called by the goroutine that reads, before gRPC closes the connection.
-func Of(conn, raw net.Conn) failure.LastRead {
+// the one that the dialer returned. It must be called by the goroutine that reads, before gRPC closes the connection. It
+// is known unless crypto/tls is not as this package knows it.
+func Of(conn, raw net.Conn) (read failure.LastRead, known bool) {
 	if conn == nil || raw == nil {
-		return failure.ReadUnknown
+		return failure.ReadUnknown, true
 	}
 	end, readUp := socketEndOf(raw)
 	if c := tlsOf(conn); c != nil {
-		return ofTLS(endOf(c), end)
+		if !tlsKnown() {
+			return failure.ReadUnknown, false
+		}
+		return ofTLS(endOf(c), end), true
 	}
+	return ofSocket(conn, raw, end, readUp), true
+}
+
+func ofSocket(conn, raw net.Conn, end socketEnd, readUp bool) failure.LastRead {
 	plain := false // gRPC reads from the socket, and nothing stands between.
 	switch raw.(type) {
 	case *net.TCPConn, *net.UnixConn:

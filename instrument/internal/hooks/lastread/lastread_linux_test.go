@@ -87,8 +87,9 @@ func awaitWriteError(t *testing.T, c net.Conn) error {
 
 func check(t *testing.T, secured, raw net.Conn, want failure.LastRead) {
 	t.Helper()
-	if have := lastread.Of(secured, raw); have != want {
-		t.Errorf("gRPC read %d last, want %d", have, want)
+	have, known := lastread.Of(secured, raw)
+	if have != want || !known {
+		t.Errorf("gRPC read %d last (known: %t), want %d", have, known, want)
 	}
 }
 

@@ -5,6 +5,9 @@ import (
 	"io"
 	"net"
 	"reflect"
+	"strings"
+	"sync"
+	"time"
 )
 
 // tlsEnd is how reading from a connection of crypto/tls ended.
@@ -20,15 +23,51 @@ const (
 	tlsBroken
 )
 
-// endOf returns how reading from the connection ended. crypto/tls keeps the error that ended it for good in in.err,
-// which it does not export; a version of Go that keeps it elsewhere makes the answer tlsUnknown. It must be called by
-// the goroutine that read.
+// errorNames are the fields of a connection in which crypto/tls keeps the error that ended reading for good, and that of
+// an error that it wraps. It exports none of them.
+//
+// Tried on Go 1.26.
+var errorNames = struct{ in, err, wrapped string }{"in", "err", "err"}
+
+// tlsKnown reports whether crypto/tls keeps errors where this package looks for them. It tries that once, on connections
+// that end in each way.
+var tlsKnown = sync.OnceValue(triesWell)
+
+func triesWell() bool {
+	for _, trial := range []struct {
+		sent string
+		want tlsEnd
+	}{
+		{"", tlsEOF},
+		{"\x15\x03\x03\x00\x02\x02\x28", tlsBroken}, // An alert: handshake_failure.
+		{"not TLS", tlsBroken},
+	} {
+		c := tls.Server(&trialConn{strings.NewReader(trial.sent)}, &tls.Config{})
+		if endOf(c) != tlsOpen || c.Handshake() == nil || endOf(c) != trial.want {
+			return false
+		}
+	}
+	return true
+}
+
+// trialConn is a connection whose peer sent a text and closed it.
+type trialConn struct{ io.Reader }
+
+func (*trialConn) Write(p []byte) (int, error)      { return len(p), nil }
+func (*trialConn) Close() error                     { return nil }
+func (*trialConn) LocalAddr() net.Addr              { return nil }
+func (*trialConn) RemoteAddr() net.Addr             { return nil }
+func (*trialConn) SetDeadline(time.Time) error      { return nil }
+func (*trialConn) SetReadDeadline(time.Time) error  { return nil }
+func (*trialConn) SetWriteDeadline(time.Time) error { return nil }
+
+// endOf returns how reading from the connection ended. It must be called by the goroutine that read.
 func endOf(c *tls.Conn) tlsEnd {
-	in := reflect.ValueOf(c).Elem().FieldByName("in")
+	in := reflect.ValueOf(c).Elem().FieldByName(errorNames.in)
 	if in.Kind() != reflect.Struct {
 		return tlsUnknown
 	}
-	err := in.FieldByName("err")
+	err := in.FieldByName(errorNames.err)
 	if err.Kind() != reflect.Interface {
 		return tlsUnknown
 	}
@@ -57,7 +96,7 @@ func endOfError(err reflect.Value) tlsEnd {
 			return tlsBroken
 		}
 	case err.Kind() == reflect.Pointer && err.Elem().Kind() == reflect.Struct:
-		if wrapped := err.Elem().FieldByName("err"); wrapped.Kind() == reflect.Interface { // crypto/tls' permanentError.
+		if wrapped := err.Elem().FieldByName(errorNames.wrapped); wrapped.Kind() == reflect.Interface { // crypto/tls' permanentError.
 			return endOfError(wrapped)
 		}
 	}

@@ -30,8 +30,11 @@ type Channel struct {
 	mu        sync.Mutex
 	opened    bool // It has or had a resolver or policy.
 	shutdown  bool
-	machine   *lifecycle.Channel // Nil until the channel is open.
-	channelz  grpcinternals.Channelz
+	// resolved: it has or had a resolver that is wrapped, and is closed or idle when it has none. wasReady: its own state
+	// was READY once.
+	resolved, wasReady bool
+	machine            *lifecycle.Channel // Nil until the channel is open.
+	channelz           grpcinternals.Channelz
 	// deferred are the inputs that wait for the channel's id, which gRPC gives to balancers alone.
 	deferred []func()
 	policies []*Policy // Oldest first.
@@ -94,18 +97,59 @@ func (c *Channel) poll(at time.Time) {
 	}
 	c.machine.SetState(at, stateOf(state))
 	c.shutdown = state == connectivity.Shutdown
+	c.wasReady = c.wasReady || state == connectivity.Ready
 }
 
-// identify reads the channel's id, and runs the inputs that waited for it.
-func (c *Channel) identify(z grpcinternals.Channelz) {
+// doubt gives up the channel's own state, which cannot be what gRPC stored last.
+func (c *Channel) doubt() {
+	c.observer.holds(grpcinternals.ChannelRecord, false)
+	c.channelz = c.channelz.WithoutState()
+}
+
+// empty reports whether the channel has no resolver and no policy any more, though its own state is neither IDLE nor
+// SHUTDOWN: so it is for a moment while gRPC closes them.
+func (c *Channel) empty() bool {
+	state, known := c.channelz.State()
+	return c.resolved && c.resolvers == 0 && len(c.policies) == 0 && known && state != connectivity.Idle && !c.shutdown
+}
+
+// left records that the channel has a resolver or policy less.
+func (c *Channel) left() {
+	o, empty := c.observer, false
+	c.withLock(func(time.Time) { empty = c.empty() })
+	if empty {
+		o.delayed.Add(c.doubtIfEmpty)
+	}
+	o.forgetIfFinished(c)
+}
+
+func (c *Channel) doubtIfEmpty() {
+	c.withLock(func(time.Time) {
+		if c.empty() {
+			c.doubt()
+		}
+	})
+	c.observer.forgetIfFinished(c)
+}
+
+// identify takes gRPC's own record of the channel, which must be known where it is given, and runs the inputs that waited
+// for it. It reports whether the record is not that of another channel.
+func (c *Channel) identify(z grpcinternals.Channelz, given bool) (ours bool) {
+	c.observer.holds(grpcinternals.ChannelRecord, z.Known() || !given)
+	ours = true
 	c.withLock(func(at time.Time) {
-		if c.channelz.ID == 0 && z.ID != 0 {
+		switch {
+		case z.ID == 0 || z.ID == c.channelz.ID:
+		case c.channelz.ID != 0:
+			ours = false
+		default:
 			c.channelz = z
 			c.machine.Identify(c.channelz.ID)
 			c.poll(at)
 			c.runDeferred()
 		}
 	})
+	return c.observer.holds(grpcinternals.Recorders, ours)
 }
 
 // whenIdentified runs an input of a resolver once the channel's id is known.
@@ -155,9 +199,15 @@ func (c *Channel) interrupt() {
 	c.machine.Interrupt(time.Now())
 }
 
-// closePolicy ends a policy for the reason that the channel's state gives.
-func (c *Channel) closePolicy(at time.Time, p *lifecycle.Policy) {
-	switch state, known := c.channelz.State(); {
+// closePolicy ends a policy for the reason that the channel's state gives. A channel that was never READY, though its
+// policy was, has another state than gRPC's record says.
+func (c *Channel) closePolicy(at time.Time, p *lifecycle.Policy, wasReady bool) {
+	state, known := c.channelz.State()
+	if known && !c.shutdown && wasReady && !c.wasReady {
+		c.doubt()
+		known = false
+	}
+	switch {
 	case !known:
 		p.Close(at, event.CauseUnknown)
 	case state == connectivity.Shutdown:

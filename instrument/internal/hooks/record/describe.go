@@ -27,8 +27,10 @@ func describeConn(conn net.Conn) (c event.Conn) {
 }
 
 // describeAddress returns the server that an address leads to, and its proxy if there is one.
-func describeAddress(a resolver.Address) lifecycle.Address {
-	if server := grpcinternals.ProxiedServer(a); server != "" {
+func (o *Observer) describeAddress(a resolver.Address) lifecycle.Address {
+	server, known := grpcinternals.ProxiedServer(a)
+	o.holds(grpcinternals.ProxiedServers, known)
+	if server != "" {
 		return lifecycle.Address{Server: server, Proxy: a.Addr}
 	}
 	return lifecycle.Address{Server: a.Addr}

@@ -19,6 +19,7 @@ import (
 	"github.com/redial-dev/redial/instrument/event"
 	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/guard"
+	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 	"github.com/redial-dev/redial/instrument/internal/hooks/table"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 	"github.com/redial-dev/redial/instrument/internal/sample"
@@ -37,6 +38,8 @@ type Events interface {
 	Unattributed()
 	// PickOverflowed takes an RPC that is not followed since too many wait already.
 	PickOverflowed()
+	// InternalsFailed takes a fact about gRPC or Go that did not hold.
+	InternalsFailed(grpcinternals.Fact)
 }
 
 // Notes takes what is noted on an RPC's own span, while that is open.
@@ -95,6 +98,8 @@ type Observer struct {
 	newestUnready atomic.Pointer[Channel]
 	// intercepted: an interceptor is in use.
 	intercepted atomic.Bool
+	// disconnected: gRPC counted the loss of a transport.
+	disconnected atomic.Bool
 	// leaving counts the transports that take no new RPCs: only there an answer to an RPC is worth to be noted.
 	leaving atomic.Int64
 	// dialing: a dialer that reports each address is in use. It finds its subchannel among the attributes of the address.
@@ -131,6 +136,14 @@ func New(cfg Config) *Observer {
 
 // Guard returns what every hook runs in. It is closed with the observer.
 func (o *Observer) Guard() *guard.Guard { return o.guard }
+
+// holds reports whether a fact held, and where it did not, that it failed.
+func (o *Observer) holds(fact grpcinternals.Fact, held bool) bool {
+	if !held {
+		o.cfg.Events.InternalsFailed(fact)
+	}
+	return held
+}
 
 // channel returns the record of the channel with this recorder and target.
 func (o *Observer) channel(recorder estats.MetricsRecorder, target resolver.Target) *Channel {

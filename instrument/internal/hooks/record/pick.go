@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/redial-dev/redial/instrument/event"
-	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 )
@@ -66,8 +65,11 @@ func (c *pickContext) Value(key any) any {
 
 // Done implements [context.Context]. gRPC calls it when the RPC has its transport, and waits for a stream.
 func (c *pickContext) Done() <-chan struct{} {
-	if p := c.pick; p.opening.Load() && grpcinternals.WaitsForStream() {
-		c.key.observer.guard.Run(p.waitForStream)
+	if p := c.pick; p.opening.Load() {
+		waits, known := grpcinternals.WaitsForStream()
+		if c.key.observer.holds(grpcinternals.StreamWaits, known) && waits {
+			c.key.observer.guard.Run(p.waitForStream)
+		}
 	}
 	return c.Context.Done()
 }
@@ -313,7 +315,7 @@ func (o *Observer) notPicked(ctx context.Context, err error) {
 // READY, if there is but one, and was not when the RPC began.
 func (o *Observer) blameOnly(ctx context.Context, p *pendingPick, err error) {
 	c := o.newestUnready.Load()
-	if c == nil || o.unready.Load() != 1 || !failure.IsPickTimeout(status.Convert(err).Message()) {
+	if c == nil || o.unready.Load() != 1 || !grpcinternals.IsPickTimeout(status.Convert(err).Message()) {
 		return
 	}
 	if since := c.unreadySince.Load(); since == 0 || since > p.since.UnixNano() {

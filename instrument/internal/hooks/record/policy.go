@@ -29,6 +29,8 @@ type Policy struct {
 	channel *Channel
 	machine *lifecycle.Policy
 
+	wasReady bool // It reported READY once. The channel guards it.
+
 	mu          sync.Mutex // Guards what follows.
 	closed      bool
 	subchannels []*Subchannel // Those that are not shut down.
@@ -37,7 +39,9 @@ type Policy struct {
 // OpenPolicy makes the record of a new policy, or returns nil after a fault. channelzParent is that of the policy's
 // balancer.BuildOptions.
 func (c *Channel) OpenPolicy(kind Kind, channelzParent any) *Policy {
-	c.identify(grpcinternals.ReadChannelz(channelzParent))
+	if !c.identify(grpcinternals.ReadChannelz(channelzParent), channelzParent != nil) {
+		return nil
+	}
 	c.withLock(func(time.Time) { c.runDeferred() }) // The id stays unknown where gRPC does not give it.
 	p := &Policy{channel: c}
 	c.withLock(func(time.Time) {
@@ -59,7 +63,10 @@ func (p *Policy) Guard() *guard.Guard { return p.channel.observer.guard }
 
 // SetState records the state that the policy reports.
 func (p *Policy) SetState(s connectivity.State) {
-	p.channel.withLock(func(at time.Time) { p.machine.SetState(at, stateOf(s)) })
+	p.channel.withLock(func(at time.Time) {
+		p.wasReady = p.wasReady || s == connectivity.Ready
+		p.machine.SetState(at, stateOf(s))
+	})
 }
 
 // Reported records that the channel has taken over what the policy reported.
@@ -68,8 +75,8 @@ func (p *Policy) Reported() { p.channel.withLock(func(time.Time) {}) }
 // SetAddresses records what the policy is given now. Only what comes from the channel itself has Addresses, or nothing
 // at all: policies hand on Endpoints to their children. It stands for the answer of a resolver that is not wrapped.
 func (p *Policy) SetAddresses(s resolver.State) {
-	addresses := addressesOf(s)
-	if err := emptiness(s); err != nil || len(s.Addresses) > 0 {
+	addresses := p.Observer().addressesOf(s)
+	if err := emptiness(s, addresses); err != nil || len(s.Addresses) > 0 {
 		p.unwrappedAnswer(addresses, err)
 	}
 	p.channel.withLock(func(time.Time) { p.machine.SetAddresses(addresses) })
@@ -103,10 +110,10 @@ func (p *Policy) Close() {
 	p.mu.Unlock()
 	ch := p.channel
 	ch.withLock(func(at time.Time) {
-		ch.closePolicy(at, p.machine)
+		ch.closePolicy(at, p.machine, p.wasReady)
 		ch.policies = slices.DeleteFunc(ch.policies, func(other *Policy) bool { return other == p })
 	})
-	ch.observer.forgetIfFinished(ch)
+	ch.left()
 }
 
 // Subchannel returns the record of a SubConn, or nil if it has none.
@@ -140,17 +147,17 @@ func (p *Policy) all() []*Subchannel {
 	return slices.Clone(p.subchannels)
 }
 
-func addressesOf(s resolver.State) (all []string) {
+func (o *Observer) addressesOf(s resolver.State) (all []string) {
 	for _, e := range s.Endpoints {
 		for _, a := range e.Addresses {
-			all = append(all, describeAddress(a).Server)
+			all = append(all, o.describeAddress(a).Server)
 		}
 	}
 	if len(s.Endpoints) > 0 {
 		return all
 	}
 	for _, a := range s.Addresses {
-		all = append(all, describeAddress(a).Server)
+		all = append(all, o.describeAddress(a).Server)
 	}
 	return all
 }

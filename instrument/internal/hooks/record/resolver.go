@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/resolver"
 
 	"github.com/redial-dev/redial/instrument/internal/failure"
@@ -25,12 +26,18 @@ var paces = map[string]lifecycle.Pace{"dns": lifecycle.PaceThrottled, "xds": lif
 // OpenResolver makes the record of a new resolver of a scheme, which begins to resolve, or returns nil after a fault.
 // conn is what gRPC gave to its builder.
 func (c *Channel) OpenResolver(scheme string, conn resolver.ClientConn) *Resolver {
-	c.identify(grpcinternals.ChannelzOf(conn))
+	z, grpcsOwn := grpcinternals.ChannelzOf(conn)
+	if state, known := z.State(); known && state == connectivity.Idle { // gRPC leaves IDLE before it builds a resolver.
+		z = z.WithoutState()
+	}
+	if !c.identify(z, grpcsOwn) {
+		return nil
+	}
 	r := &Resolver{channel: c}
 	c.withLock(func(at time.Time) {
 		r.machine = c.machine.OpenResolver(paces[scheme])
 		r.machine.Asked(at)
-		c.opened = true
+		c.opened, c.resolved = true, true
 		c.resolvers++
 	})
 	if r.machine == nil {
@@ -51,17 +58,17 @@ func (r *Resolver) Asked() {
 // Answered records an answer: addresses, or an error. It is reported once the channel's id is known, which is while
 // gRPC takes the answer; [Resolver.Taken] must be called after that.
 func (r *Resolver) Answered(s resolver.State, err error) {
-	addresses := addressesOf(s)
+	addresses := r.channel.observer.addressesOf(s)
 	if err == nil {
-		err = emptiness(s)
+		err = emptiness(s, addresses)
 	}
 	r.channel.whenIdentified(func(at time.Time) { r.machine.Answered(at, addresses, err) })
 }
 
 // emptiness returns the failure of an answer without addresses. One with attributes may give the addresses by these, as
 // those of xds do.
-func emptiness(s resolver.State) error {
-	if len(addressesOf(s)) == 0 && s.Attributes == nil {
+func emptiness(s resolver.State, addresses []string) error {
+	if len(addresses) == 0 && s.Attributes == nil {
 		return failure.ErrNoAddresses
 	}
 	return nil
@@ -77,6 +84,12 @@ func (r *Resolver) Taken(err error) {
 	})
 }
 
+// Failed records that the resolver could not be built.
+func (r *Resolver) Failed() {
+	r.channel.withLock(func(time.Time) { r.channel.resolved = false })
+	r.Close()
+}
+
 // Close records that the resolver is closed.
 func (r *Resolver) Close() {
 	r.closing.Do(func() {
@@ -85,6 +98,6 @@ func (r *Resolver) Close() {
 			r.machine.Close(at)
 			r.channel.resolvers--
 		})
-		r.channel.observer.forgetIfFinished(r.channel)
+		r.channel.left()
 	})
 }

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,21 +13,36 @@ import (
 	"google.golang.org/grpc/resolver"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 	"github.com/redial-dev/redial/instrument/internal/sample"
 	"github.com/redial-dev/redial/internal/report"
 	"github.com/redial-dev/redial/internal/text"
 )
 
-// recorded are the events of an observer.
+// recorded are the events of an observer, and the facts that failed.
 type recorded struct {
-	mu  sync.Mutex
-	all []event.Event
+	mu     sync.Mutex
+	all    []event.Event
+	failed []grpcinternals.Fact
 }
 
 func (r *recorded) Emit(e event.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.all = append(r.all, e)
+}
+
+func (r *recorded) InternalsFailed(fact grpcinternals.Fact) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed = append(r.failed, fact)
+}
+
+// facts returns those that failed.
+func (r *recorded) facts() []grpcinternals.Fact {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.failed)
 }
 
 func (*recorded) Sampled(sample.TCP) {}

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/redial-dev/redial/instrument/event"
-	"github.com/redial-dev/redial/instrument/internal/failure"
+	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 )
 
 // RPCStarted records that an RPC was placed on the transport, and returns what its end must be reported to. It
@@ -52,19 +52,27 @@ func (t *Transport) rpcFailed(info balancer.DoneInfo) (later bool) {
 	message := status.Convert(info.Err).Message()
 	switch code := status.Code(info.Err); {
 	case code != codes.Unavailable && code != codes.Canceled:
-	case failure.IsChannelClose(message):
+	case grpcinternals.IsChannelClose(message):
 		t.channel.withLock(func(at time.Time) { t.machine.RPCClosed(at) })
 	case code == codes.Canceled:
-	case !info.BytesSent && failure.IsTransportError(message), !info.BytesReceived && failure.IsTransparentRetry(message):
+	case !info.BytesSent && grpcinternals.IsTransportError(message), !info.BytesReceived && grpcinternals.IsTransparentRetry(message):
 		t.channel.withLock(func(time.Time) { t.machine.RPCRetried() })
-	case failure.IsTransportError(message):
+	case grpcinternals.IsTransportError(message):
 		if t.channel.observer.transports.ByLocalAddr(t.key.LocalAddr) == t {
 			t.undecided.Add(1)
 			return true
 		}
 		t.rpcKilled(info.Err)
+	case info.BytesSent && !info.BytesReceived && t.lostToPeer():
+		// The server said nothing, so the error is gRPC's own.
+		t.channel.observer.holds(grpcinternals.RPCErrors, grpcinternals.IsRefusal(message))
 	}
 	return false
+}
+
+func (t *Transport) lostToPeer() (lost bool) {
+	t.channel.withLock(func(time.Time) { lost = t.machine.LostToPeer() })
+	return lost
 }
 
 func (t *Transport) rpcKilled(err error) {
@@ -96,11 +104,11 @@ func (o *Observer) RPCEnded(ctx context.Context, began time.Time, trailer metada
 		return
 	}
 	answered := t.answered.remove(ctx)
-	if err != nil && !answered && len(trailer) == 0 && failure.IsDeadline(err) {
+	if err != nil && !answered && len(trailer) == 0 && grpcinternals.IsDeadline(err) {
 		t.noteTimedOut(ctx, began)
 	}
 	killed := err != nil && status.Code(err) == codes.Unavailable && len(trailer) == 0 &&
-		failure.IsTransportError(status.Convert(err).Message())
+		grpcinternals.IsTransportError(status.Convert(err).Message())
 	if !killed || !t.takeUndecided() {
 		return
 	}

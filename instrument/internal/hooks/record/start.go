@@ -49,7 +49,9 @@ func (s *Start) Ended(ctx context.Context, clientConn any, method string, err er
 	if code := status.Code(err); code != codes.DeadlineExceeded && code != codes.Canceled {
 		return
 	}
-	c := s.observer.withID(grpcinternals.ChannelzOfClientConn(clientConn).ID)
+	z, grpcsOwn := grpcinternals.ChannelzOfClientConn(clientConn)
+	s.observer.holds(grpcinternals.ChannelRecord, z.Known() || !grpcsOwn)
+	c := s.observer.withID(z.ID)
 	if c == nil {
 		return
 	}

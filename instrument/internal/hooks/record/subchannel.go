@@ -52,9 +52,11 @@ func (s *Subchannel) withLock(input func(at time.Time)) {
 
 // Made records that gRPC made the SubConn. It does not connect before its policy asks it to.
 func (s *Subchannel) Made(sc balancer.SubConn, addrs []resolver.Address) {
+	id, grpcsOwn := grpcinternals.SubConnID(sc)
+	s.policy.Observer().holds(grpcinternals.SubConnNames, id != 0 || !grpcsOwn)
 	s.policy.channel.withLock(func(at time.Time) {
 		s.subConn = sc
-		s.machine = s.policy.machine.Add(at, grpcinternals.SubConnID(sc), s.describe(addrs)...)
+		s.machine = s.policy.machine.Add(at, id, s.describe(addrs)...)
 	})
 	s.policy.keep(s)
 }
@@ -76,7 +78,7 @@ func (s *Subchannel) describe(addrs []resolver.Address) []lifecycle.Address {
 	}
 	described := make([]lifecycle.Address, len(addrs))
 	for i, a := range addrs {
-		described[i] = describeAddress(a)
+		described[i] = s.policy.Observer().describeAddress(a)
 	}
 	return described
 }
@@ -85,10 +87,10 @@ func (s *Subchannel) describe(addrs []resolver.Address) []lifecycle.Address {
 // the attributes of the address on to who dials or secures the connection.
 func (s *Subchannel) which(with *attributes.Attributes, remote string) lifecycle.Address {
 	if found := s.only(func(a resolver.Address) bool { return with != nil && a.Attributes == with }); found != nil {
-		return describeAddress(*found)
+		return s.policy.Observer().describeAddress(*found)
 	}
 	if found := s.only(func(a resolver.Address) bool { return a.Addr == remote }); found != nil {
-		return describeAddress(*found)
+		return s.policy.Observer().describeAddress(*found)
 	}
 	return lifecycle.Address{}
 }
@@ -111,6 +113,9 @@ func (s *Subchannel) only(matches func(resolver.Address) bool) (found *resolver.
 func (s *Subchannel) SetState(state balancer.SubConnState) {
 	to := state.ConnectivityState
 	s.withLock(func(at time.Time) { s.machine.SetState(at, stateOf(to), state.ConnectionError) })
+	if o := s.policy.Observer(); to == connectivity.Ready && s.transport.Load() == nil {
+		o.holds(grpcinternals.Connections, !o.connections.Has(s))
+	}
 	if to == connectivity.Idle || to == connectivity.TransientFailure || to == connectivity.Shutdown {
 		s.policy.Observer().connections.Remove(s)
 		if t := s.transport.Load(); t != nil {
@@ -162,9 +167,10 @@ func (s *Subchannel) HandshakeEnded(conn, raw net.Conn, info credentials.AuthInf
 		return
 	}
 	local := conn.LocalAddr()
-	s.policy.Observer().connections.Add(&table.Connection[*Subchannel]{
-		Owner: s, Key: pendingKey(local, raw), Local: local, Raw: raw, Secured: conn,
-	})
+	o, key := s.policy.Observer(), pendingKey(local, raw)
+	if o.holds(grpcinternals.Goroutines, key != table.Key{}) {
+		o.connections.Add(&table.Connection[*Subchannel]{Owner: s, Key: key, Raw: raw, Secured: conn})
+	}
 }
 
 // pendingKey returns what a connection is found by when gRPC reports its begin. The connections of the standard
@@ -177,6 +183,6 @@ func pendingKey(local net.Addr, raw net.Conn) (key table.Key) {
 			return key
 		}
 	}
-	key.Goroutine, _ = grpcinternals.Goroutines()
+	key.Goroutine = grpcinternals.Own()
 	return key
 }

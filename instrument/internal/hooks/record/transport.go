@@ -47,8 +47,10 @@ type Transport struct {
 
 // NewTransport finds out whose a new connection is. It must be called by the goroutine that connected.
 func (o *Observer) NewTransport(local net.Addr) *Transport {
-	goroutine, _ := grpcinternals.Goroutines()
-	t := &Transport{key: table.Key{LocalAddr: local, Goroutine: goroutine}}
+	t := &Transport{key: table.Key{LocalAddr: local}}
+	if g := grpcinternals.Current(); g.Place == grpcinternals.Connecting {
+		t.key.Goroutine = g.Connector
+	}
 	if c := o.connections.Take(t.key); c != nil {
 		t.owner, t.raw, t.secured, t.socket = c.Owner, c.Raw, c.Secured, tcpinfo.Of(c.Raw)
 	}
@@ -63,6 +65,9 @@ func (t *Transport) Sent() int64 { return t.placed.Load() - int64(t.unsent.Load(
 
 // Begin records that the connection begins, if its subchannel is known.
 func (o *Observer) Begin(t *Transport) {
+	if o.holds(grpcinternals.Goroutines, t.key.Goroutine != 0) {
+		o.soleOf(t)
+	}
 	s := t.owner
 	if s == nil {
 		o.cfg.Events.Unattributed()
@@ -82,40 +87,58 @@ func (o *Observer) Begin(t *Transport) {
 	o.sampler.add(t)
 }
 
+// soleOf makes a transport not found by the goroutine that connected it if the same one connected another that is still
+// open: gRPC would not be as redial knows it, and the loss of one could be taken for that of the other.
+func (o *Observer) soleOf(t *Transport) {
+	other := o.transports.ByGoroutine(t.key.Goroutine)
+	if o.holds(grpcinternals.Goroutines, other == nil || other.leaving.Load()) {
+		return
+	}
+	o.transports.Remove(table.Key{Goroutine: t.key.Goroutine}, other)
+	t.key.Goroutine = 0
+}
+
 // End records that the connection is closed.
 func (t *Transport) End() {
 	if t.machine == nil {
 		return
 	}
 	var atLoss *event.TCP
+	o := t.channel.observer
 	t.channel.withLock(func(at time.Time) {
+		// gRPC counts each loss before it closes the connection. Where it does not, nobody knows who ended this one.
+		if t.machine.Reported() && !o.holds(grpcinternals.Disconnections, o.disconnected.Load()) {
+			t.machine.Disconnected(at, failure.Loss{})
+		}
 		t.machine.ConnEnd(at)
 		atLoss = t.machine.TCP()
 	})
-	t.channel.observer.sampler.remove(t, atLoss)
+	o.sampler.remove(t, atLoss)
 	t.settle()
 }
 
-// Lost records that gRPC lost a transport, and why in gRPC's own word. It must be called by the goroutine in which gRPC
-// reports that, while the socket is still open.
-func (o *Observer) Lost(why string) {
+// Lost records that gRPC lost a transport, and why in gRPC's own word, if redial knows that. It must be called by the
+// goroutine in which gRPC reports that, while the socket is still open.
+func (o *Observer) Lost(why string, known bool) {
+	o.disconnected.Store(true)
+	o.holds(grpcinternals.Disconnections, known)
 	if why == failure.SubchannelShutdown { // The end of a policy or subchannel is reported, and of which.
 		return
 	}
-	own, connector, role := grpcinternals.Closing()
-	t := o.transports.ByGoroutine(connector)
-	if t == nil {
-		t = o.transports.ByGoroutine(own)
-	}
-	if t == nil { // A health check failed.
+	g := grpcinternals.Current()
+	o.holds(grpcinternals.Goroutines, g.Place != grpcinternals.Nowhere || !known)
+	t := o.transports.ByGoroutine(g.Connector)
+	if t == nil { // Not of an observed subchannel, or taken down by this side.
 		return
 	}
-	loss := failure.Loss{DisconnectError: why, ByKeepalive: role == grpcinternals.Keepalive}
+	loss := failure.Loss{DisconnectError: why, ByKeepalive: g.Place == grpcinternals.Keepalive}
 	if t.socket != nil {
 		loss.TCP = t.socket.Info()
 	}
-	if role == grpcinternals.Reader && why == failure.UnknownDisconnectError {
-		loss.LastRead = lastread.Of(t.secured, t.raw)
+	if g.Place == grpcinternals.Reader && why == failure.UnknownDisconnectError {
+		read, known := lastread.Of(t.secured, t.raw)
+		o.holds(grpcinternals.TLSErrors, known)
+		loss.LastRead = read
 	}
 	t.channel.withLock(func(at time.Time) { t.machine.Disconnected(at, loss) })
 	t.leave()

@@ -21,8 +21,6 @@ type Connection[O comparable] struct {
 	// Key is what the connection is found by: its own address if no other connection can have that, and else the number of
 	// the goroutine that did the handshake.
 	Key Key
-	// Local is the address that gRPC will report. It may be nil, or that of other connections too.
-	Local net.Addr
 	// Raw is the connection before the handshake, and Secured the one after it.
 	Raw, Secured net.Conn
 }
@@ -46,8 +44,7 @@ func (all *Connections[O]) Add(c *Connection[O]) {
 	}
 }
 
-// Take removes the connection with the address, or of the goroutine, and returns it, or nil. Where goroutines have no
-// numbers it may also be the only one whose address has the same text.
+// Take removes the connection with the address, or of the goroutine, and returns it, or nil.
 func (all *Connections[O]) Take(key Key) *Connection[O] {
 	all.mu.Lock()
 	defer all.mu.Unlock()
@@ -62,23 +59,14 @@ func (all *Connections[O]) find(key Key) *Connection[O] {
 			return c
 		}
 	}
-	if key.Goroutine != 0 {
-		return all.byGoroutine[key.Goroutine]
-	}
-	return all.byText(key.LocalAddr)
+	return all.byGoroutine[key.Goroutine] // Zero is no key.
 }
 
-func (all *Connections[O]) byText(local net.Addr) (found *Connection[O]) {
-	for _, c := range all.byOwner {
-		if c.Key.LocalAddr != nil || c.Local == nil || local == nil || c.Local.String() != local.String() {
-			continue
-		}
-		if found != nil {
-			return nil
-		}
-		found = c
-	}
-	return found
+// Has reports whether a connection of an owner is pending.
+func (all *Connections[O]) Has(owner O) bool {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return all.byOwner[owner] != nil
 }
 
 // Remove forgets an owner's connection, which did not become a transport.
