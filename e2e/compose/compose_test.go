@@ -21,6 +21,7 @@ const rpc = "redial.demo.echo.v1.Echo/Say"
 var rarely = map[string]string{
 	"redial.targets.overflowed":     "there are fewer targets than REDIAL_MAX_TARGETS",
 	"redial.transport.unattributed": "every transport has a subchannel",
+	"redial.endpoint.unhealthy":     "no backend is ejected, and none is asked for its health",
 	"redial.events.dropped":         "nothing is dropped",
 	"redial.internals.failed":       "gRPC is as redial knows it",
 	"redial.spans.suppressed":       "there are fewer spans than REDIAL_SPAN_RATE",

@@ -47,6 +47,8 @@ const (
 	KindBackoff Kind = "backoff"
 	// KindReady is a transport that became READY.
 	KindReady Kind = "ready"
+	// KindHealth is a READY transport that gets no RPCs, or gets them again.
+	KindHealth Kind = "health"
 	// KindTeardown is the draining or the end of a transport.
 	KindTeardown Kind = "teardown"
 	// KindStall is a READY transport from which nothing comes back, or comes back again.
@@ -57,8 +59,8 @@ const (
 
 // Kinds lists the kinds of event.
 var Kinds = []Kind{
-	KindState, KindResolve, KindConnect, KindAttempt, KindPhase, KindBackoff, KindReady, KindStall, KindTeardown,
-	KindPickWait,
+	KindState, KindResolve, KindConnect, KindAttempt, KindPhase, KindBackoff, KindReady, KindHealth, KindStall,
+	KindTeardown, KindPickWait,
 }
 
 // A Sink receives events. Handle is called from one goroutine at a time, behind a bounded queue: a sink that

@@ -86,7 +86,7 @@ func (e PickWaitEnded) String() string {
 		e.Channel, e.Method, e.Time.Sub(e.Start), e.Reason.noun(), e.Outcome, because(e.Err))
 }
 
-// RPCRefused reports that an RPC failed because no subchannel was READY.
+// RPCRefused reports that an RPC failed because no subchannel was READY and healthy.
 type RPCRefused struct {
 	Header
 	// Context is the RPC's own, for its span. It may be done.
@@ -98,7 +98,7 @@ type RPCRefused struct {
 	// Episode is the one that is open, or zero.
 	Episode ID
 	Err     error
-	// ErrorType is the class of the failure that keeps the endpoint from being READY.
+	// ErrorType is the class of the failure that keeps the endpoint from taking RPCs.
 	ErrorType string
 }
 

@@ -32,7 +32,8 @@ type Endpoint struct {
 	Episode *Episode `json:"episode,omitempty"`
 	// Lost is the last loss of a transport whose record is complete, or nil.
 	Lost *Loss `json:"lost,omitempty"`
-	// Error is the failure that keeps the endpoint from being READY, or empty, and ErrorType its class.
+	// Error is the failure that keeps the endpoint from being READY, or its READY transport from getting RPCs, or empty,
+	// and ErrorType its class.
 	Error       string       `json:"error,omitempty"`
 	ErrorType   string       `json:"error_type,omitempty"`
 	Subchannels []Subchannel `json:"subchannels"`

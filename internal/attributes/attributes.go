@@ -57,6 +57,8 @@ func (l List) Span(e event.Event) List {
 		return l.phase(e)
 	case event.BackoffEnded:
 		return append(l, signal.Outcome.String(string(e.Outcome)), signal.BackoffDelay.Float64(e.Time.Sub(e.Start).Seconds()))
+	case event.TransportUnhealthy:
+		return l.errorType(e.ErrorType)
 	case event.TransportDraining:
 		return append(l, signal.TeardownCause.String(string(e.Cause)), signal.RPCsInFlight.Int64(e.InFlight)).
 			text(signal.DisconnectError, e.DisconnectError)
@@ -120,6 +122,10 @@ func (l List) recordOnly(e event.Event) List {
 	case event.TransportReady:
 		return l.id(signal.EpisodeID, int64(e.Episode)).id(signal.TransportID, int64(e.Transport)).
 			server(e.Address, e.Proxy).conn(e.Conn)
+	case event.TransportUnhealthy:
+		return l.id(signal.TransportID, int64(e.Transport))
+	case event.TransportHealthy:
+		return l.id(signal.TransportID, int64(e.Transport)).duration(e.Start, e.Time)
 	case event.TransportDraining:
 		return l.id(signal.TransportID, int64(e.Transport))
 	case event.TransportStalled:
@@ -153,6 +159,8 @@ func errorText(e event.Event) string {
 	case event.AttemptEnded:
 		err = e.Err
 	case event.PhaseEnded:
+		err = e.Err
+	case event.TransportUnhealthy:
 		err = e.Err
 	case event.PickWaitEnded:
 		err = e.Err

@@ -40,29 +40,25 @@ func OfProxy(errorType string) string {
 	return Proxy
 }
 
-// attemptPhrases are the words by which gRPC says in which phase an attempt failed.
+// attemptPhrases are the words by which gRPC says that an attempt failed before its last phase.
 var attemptPhrases = []struct {
 	text  string
 	phase event.Phase
 }{
 	{"rror while dialing", event.PhaseDial},
+	{"failed to set TCP_USER_TIMEOUT", event.PhaseDial},
 	{"authentication handshake failed", event.PhaseHandshake},
-	{"server preface", event.PhaseSettings},
-	{"client preface", event.PhaseSettings},
-	{"settings frame", event.PhaseSettings},
+	{"secure credentials on an insecure connection", event.PhaseHandshake},
 }
 
-// Phase returns the phase in which an attempt failed, or "" if gRPC's error does not say that.
+// Phase returns the phase in which an attempt failed, by the error that gRPC reports.
 func Phase(err error) event.Phase {
-	if err == nil {
-		return ""
-	}
 	for _, of := range attemptPhrases {
-		if strings.Contains(err.Error(), of.text) {
+		if err != nil && strings.Contains(err.Error(), of.text) {
 			return of.phase
 		}
 	}
-	return ""
+	return event.PhaseSettings
 }
 
 // ResolutionType returns the error.type of a name resolver's error, or "" for nil. Whatever befell the resolver on its
@@ -163,6 +159,9 @@ func isTimeout(err error) bool {
 // phrases are what grpc-go, golang.org/x/net and Windows put into errors that carry no type. The first that matches
 // wins: what an error quotes of another comes after the quoter's own words.
 var phrases = []struct{ text, errorType string }{
+	{"connection active but health check failed", HealthCheckFailed},
+	{"connection active but received health check RPC error", HealthCheckFailed},
+	{"health check failure: <nil>", OutlierEjected}, // A check that failed has an error, an ejection none.
 	{"failed to do connect handshake", Proxy},
 	{"reading server HTTP response", Proxy},
 	{"failed to write the HTTP request", Proxy},

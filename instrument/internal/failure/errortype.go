@@ -51,13 +51,20 @@ const (
 	NotTLS = "not_tls"
 	// NotHTTP2: the other side does not speak HTTP/2.
 	NotHTTP2 = "not_http2"
+	// OutlierEjected: outlier detection (gRFC A50) took a READY transport out of use, since its RPCs fail.
+	OutlierEjected = "outlier_ejected"
+	// HealthCheckFailed: the server says that it does not serve (gRFC A17), on a READY transport.
+	HealthCheckFailed = "health_check_failed"
 	// Cancelled: this side gave up.
 	Cancelled = "cancelled"
 	// Other: none of the above. The error's text says more.
 	Other = "_OTHER"
 )
 
-// Types lists the values of error.type.
+// HealthTypes lists the values of error.type of READY transports that are not in use.
+var HealthTypes = []string{OutlierEjected, HealthCheckFailed}
+
+// Types lists the other values of error.type.
 var Types = []string{
 	ConnectionRefused, Timeout, HostUnreachable, NetworkUnreachable, ConnectionReset, ClosedByPeer, NoSuchFile,
 	PermissionDenied, BacklogFull, AddressNotAvailable, AddressFamilyNotSupported, ResourceExhausted, InvalidAddress,

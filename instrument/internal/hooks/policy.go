@@ -49,7 +49,7 @@ func (p *policyConn) UpdateAddresses(sc balancer.SubConn, addrs []resolver.Addre
 // UpdateState implements [balancer.ClientConn].
 func (p *policyConn) UpdateState(s balancer.State) {
 	s.Picker = guard.Value(p.policy.Guard(), s.Picker, func() balancer.Picker {
-		p.policy.SetState(s.ConnectivityState)
+		p.policy.SetState(s)
 		if s.Picker == nil {
 			return nil
 		}

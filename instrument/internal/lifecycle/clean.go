@@ -50,6 +50,10 @@ func (c *Channel) clean(dirty event.Event) event.Event {
 		if t.conn(&e.Conn); t.changed {
 			return e
 		}
+	case event.TransportUnhealthy:
+		if t.error(&e.Err); t.changed {
+			return e
+		}
 	case event.TransportDraining:
 		if t.text(&e.DisconnectError); t.changed {
 			return e

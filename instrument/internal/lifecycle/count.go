@@ -51,6 +51,9 @@ func (e *endpoint) count(at time.Time, interval bool, to *sample.Counts) {
 		to.Disconnected[e.errType]++
 		to.ConnectAge = max(to.ConnectAge, at.Sub(e.episode.start))
 	}
+	if e.unhealthy() {
+		to.Unhealthy[e.errType]++
+	}
 	for _, s := range e.subchannels {
 		to.Subchannels[s.state]++
 		if t := s.transport; t != nil && t.state == ready {

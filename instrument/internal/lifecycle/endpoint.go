@@ -21,7 +21,8 @@ type endpoint struct {
 	// up is the transport in use, and lost the one whose loss was not followed by an episode yet.
 	up   *Transport
 	lost event.ID
-	// err is the failure that keeps the endpoint from being READY, and errType its class.
+	// err is the failure that keeps the endpoint from being READY, or its READY transport from getting RPCs, and errType its
+	// class.
 	err      error
 	errType  string
 	failedAt time.Time
@@ -36,6 +37,9 @@ func (e *endpoint) header(at time.Time) event.Header {
 
 // ready ends the episode well. The other subchannels stop connecting, as pick_first makes them.
 func (e *endpoint) ready(at time.Time, winner *Subchannel, t *Transport) {
+	if e.up == t {
+		e.heal(at)
+	}
 	e.err, e.errType, e.up, e.woken = nil, "", t, false
 	for _, s := range e.subchannels {
 		if s != winner {

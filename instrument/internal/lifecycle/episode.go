@@ -23,7 +23,7 @@ func (e *endpoint) connect(at time.Time) {
 		return
 	}
 	if e.up != nil { // Its end is not reported yet: pick_first drops an address and tries the next at once.
-		e.lost, e.up = e.up.id, nil
+		e.lose()
 	}
 	ch := e.policy.ch
 	header := e.header(at)

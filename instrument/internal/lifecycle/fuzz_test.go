@@ -185,7 +185,7 @@ func (d *driver) ofChannel(what, which byte, err error) {
 	}
 	switch what % 10 {
 	case 6:
-		policy.SetState(d.now, choose(states, which))
+		policy.SetState(d.now, choose(states, which), err)
 	case 7:
 		policy.Close(d.now, choose(causes, which))
 	case 8:

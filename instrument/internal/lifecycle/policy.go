@@ -33,9 +33,10 @@ func (c *Channel) OpenPolicy() *Policy {
 	return p
 }
 
-// SetState reports the policy's state. CONNECTING begins pick_first's episode, unless it is READY: below policies that
-// check its health pick_first reports CONNECTING until the first check has passed.
-func (p *Policy) SetState(at time.Time, s event.State) {
+// SetState reports the policy's state, with the error for which pick_first fails RPCs in TRANSIENT_FAILURE, if it is
+// known. CONNECTING begins pick_first's episode, unless it is READY: below policies that check its health pick_first
+// reports CONNECTING until the first check has passed.
+func (p *Policy) SetState(at time.Time, s event.State, err error) {
 	if p.closed {
 		return
 	}
@@ -44,10 +45,17 @@ func (p *Policy) SetState(at time.Time, s event.State) {
 	case p.own == nil:
 	case s == event.StateConnecting && p.own.up == nil && !p.ch.over():
 		p.own.connect(at)
+	case s == event.StateTransientFailure && p.own.up != nil && err != nil:
+		p.own.fail(at, err)
 	case s == event.StateTransientFailure:
 		p.own.abandonIfEmpty(at)
+	case s == event.StateReady:
+		p.own.heal(at)
 	}
 }
+
+// Up reports whether pick_first has a READY transport.
+func (p *Policy) Up() bool { return p.own != nil && p.own.up != nil }
 
 // Close reports that the policy was closed, and why. What it leaves open ends now, since gRPC may never report the
 // SHUTDOWN of its subchannels.

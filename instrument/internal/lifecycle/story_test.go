@@ -122,6 +122,9 @@ func (m *machine) count(at time.Time) string {
 	if of.Stalled > 0 {
 		text += fmt.Sprintf(", stalled %d", of.Stalled)
 	}
+	if len(of.Unhealthy) > 0 {
+		text += fmt.Sprintf(", unhealthy %v", of.Unhealthy)
+	}
 	if of.RPCs > 0 {
 		text += fmt.Sprintf(", RPCs %d", of.RPCs)
 	}
@@ -179,7 +182,7 @@ func (m *machine) line(line string) error {
 //
 //	channel STATE
 //	resolver [throttled|own] | asked | answered ADDRESS... | rejected | empty | unresolved ERROR
-//	pick_first P | policy P | says P STATE | close P CAUSE | remove P | given P ADDRESS...
+//	pick_first P | policy P | says P STATE [ERROR] | close P CAUSE | remove P | given P ADDRESS...
 //	add P S ADDRESS... | address S ADDRESS... | to S [ADDRESS] | state S STATE [ERROR]
 //	dial S | tried S ADDRESS | proxied S ADDRESS | dialed S [ERROR]
 //	handshake S | handshaken S [ERROR] | secured S CERTIFICATE_EXPIRES
@@ -228,7 +231,7 @@ func (m *machine) channelInput(at time.Time, what string, args []string, rest fu
 	return true
 }
 
-func (m *machine) policyInput(at time.Time, what string, args []string, _ func(int) error) bool {
+func (m *machine) policyInput(at time.Time, what string, args []string, rest func(int) error) bool {
 	p := m.policies[args[0]]
 	switch what {
 	case "pick_first":
@@ -236,7 +239,7 @@ func (m *machine) policyInput(at time.Time, what string, args []string, _ func(i
 	case "policy":
 		m.policies[args[0]] = m.ch.OpenPolicy()
 	case "says":
-		p.SetState(at, event.State(args[1]))
+		p.SetState(at, event.State(args[1]), rest(2))
 	case "close":
 		p.Close(at, event.Cause(args[1]))
 	case "remove":

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
-	"github.com/redial-dev/redial/instrument/internal/failure"
 )
 
 // role is what a subchannel may do, beside its connectivity state:
@@ -167,15 +166,15 @@ func (s *Subchannel) idle(at time.Time) {
 }
 
 func (s *Subchannel) fail(at time.Time, err error) {
-	e := s.endpoint
-	e.err, e.errType, e.failedAt = err, failure.Type(err), s.ch().now
 	if s.connected() { // The health check failed: nothing redials.
+		s.endpoint.fail(at, err)
 		s.endAttempt(at, event.OutcomeFailed, err)
 		return
 	}
 	if s.transport != nil {
 		s.transport.drain(at, "")
 	}
+	s.endpoint.fail(at, err)
 	if s.connect(at) == nil {
 		return
 	}

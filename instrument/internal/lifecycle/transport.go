@@ -206,7 +206,7 @@ func (t *Transport) drain(at time.Time, cause event.Cause) {
 	}
 	s.transport = nil
 	if e := s.endpoint; e.up == t {
-		e.up, e.lost = nil, t.id
+		e.lose()
 	}
 	at = c.advance(at)
 	l.inFlight = max(l.inFlight, t.inFlight())

@@ -17,7 +17,7 @@ import (
 // gauges show what is there now. It is counted at each collection, so that hooks have nothing to count, and no lost
 // event can make them drift.
 type gauges struct {
-	channels, subchannels, waiting, disconnected, stalled metric.Int64ObservableUpDownCounter
+	channels, subchannels, waiting, disconnected, unhealthy, stalled metric.Int64ObservableUpDownCounter
 
 	rpcs           metric.Int64ObservableCounter
 	subchannelRPCs metric.Int64ObservableGauge
@@ -33,9 +33,10 @@ type gauges struct {
 
 // seen is what a target's series showed so far.
 type seen struct {
-	failures map[string]struct{} // The classes of failure that kept an endpoint disconnected.
-	resolved time.Time
-	rpcs     int64
+	// failures are the classes of failure that kept an endpoint disconnected, and unhealthy those of READY transports.
+	failures, unhealthy map[string]struct{}
+	resolved            time.Time
+	rpcs                int64
 }
 
 // states are those in which a channel or subchannel is there.
@@ -53,6 +54,8 @@ func (m *maker) gauges() *gauges {
 			"Endpoints that want a transport and have none, by the class of the last failure."),
 		stalled: m.upDown(signal.StalledTransports, "{transport}",
 			"Transports that gRPC takes for READY and from which nothing comes back."),
+		unhealthy: m.upDown(signal.UnhealthyEndpoints, "{endpoint}",
+			"Endpoints whose transport is READY and gets no RPCs, by the reason."),
 		connectAge: m.floatGauge(signal.ConnectAge, "Age of the oldest open connection episode; 0 if there is none."),
 		resolveAge: m.floatGauge(signal.ResolveAge,
 			"Age of the oldest name resolution without an answer; 0 if there is none."),
@@ -70,8 +73,8 @@ func (g *gauges) open(count func() sample.ByTarget) (err error) {
 	g.registration, err = g.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		g.observe(o, count())
 		return nil
-	}, g.channels, g.subchannels, g.waiting, g.disconnected, g.stalled, g.connectAge, g.resolveAge, g.resolved, g.notAfter,
-		g.rpcs, g.subchannelRPCs)
+	}, g.channels, g.subchannels, g.waiting, g.disconnected, g.unhealthy, g.stalled, g.connectAge, g.resolveAge,
+		g.resolved, g.notAfter, g.rpcs, g.subchannelRPCs)
 	return err
 }
 
@@ -99,6 +102,12 @@ func (g *gauges) observe(o metric.Observer, now sample.ByTarget) {
 			o.ObserveInt64(g.disconnected, of.Disconnected[class], withClass(target, class))
 		}
 		o.ObserveInt64(g.stalled, of.Stalled, only)
+		for class := range of.Unhealthy {
+			before.unhealthy[class] = struct{}{}
+		}
+		for class := range before.unhealthy {
+			o.ObserveInt64(g.unhealthy, of.Unhealthy[class], withClass(target, class))
+		}
 		o.ObserveFloat64(g.connectAge, of.ConnectAge.Seconds(), only)
 		o.ObserveFloat64(g.resolveAge, of.ResolveAge.Seconds(), only)
 		if !before.resolved.IsZero() {
@@ -136,7 +145,7 @@ func (g *gauges) resolve(target string, at time.Time) {
 func (g *gauges) add(target string) *seen {
 	of, ok := g.targets[target]
 	if !ok {
-		of = &seen{failures: map[string]struct{}{"": {}}}
+		of = &seen{failures: map[string]struct{}{"": {}}, unhealthy: map[string]struct{}{}}
 		g.targets[target] = of
 	}
 	return of

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -45,9 +46,10 @@ func everything() (all []event.Event) {
 				event.PhaseEnded{Header: head, Start: start, Phase: phase, Err: errFailed, ErrorType: class})
 		}
 	}
-	for _, class := range failure.Types {
-		all = append(all, event.RPCRefused{Header: head, Context: context.Background(), Err: errFailed, ErrorType: class},
-			event.AttemptEnded{Header: head, Start: start, Outcome: event.OutcomeFailed, Err: errFailed, ErrorType: class}) // By a health check.
+	all = append(all, event.AttemptEnded{Header: head, Start: start, Outcome: event.OutcomeFailed, Err: errFailed,
+		ErrorType: failure.HealthCheckFailed})
+	for _, class := range slices.Concat(failure.Types, failure.HealthTypes) {
+		all = append(all, event.RPCRefused{Header: head, Context: context.Background(), Err: errFailed, ErrorType: class})
 	}
 	for _, o := range []event.Outcome{event.OutcomeElapsed, event.OutcomeReset, event.OutcomeShutdown} {
 		all = append(all, event.BackoffEnded{Header: head, Start: start, Outcome: o})
@@ -91,8 +93,12 @@ func everyCount() sample.ByTarget {
 	of := now.Of(head.Target)
 	of.NotAfter = start
 	of.Spread.See(1)
+	of.Disconnected[failure.HealthCheckFailed] = 1 // Before it was ever READY.
 	for _, class := range failure.Types {
 		of.Disconnected[class] = 1
+	}
+	for _, class := range failure.HealthTypes {
+		of.Unhealthy[class] = 1
 	}
 	return now
 }

@@ -17,7 +17,7 @@ func (b ByTarget) Of(target string) *Counts {
 	if !ok {
 		have = &Counts{
 			Channels: map[event.State]int64{}, Subchannels: map[event.State]int64{}, Disconnected: map[string]int64{},
-			Waiting: map[event.WaitReason]int64{},
+			Unhealthy: map[string]int64{}, Waiting: map[event.WaitReason]int64{},
 		}
 		b[target] = have
 	}
@@ -32,6 +32,8 @@ type Counts struct {
 	// Disconnected counts the endpoints that connect, by the class of the failure that keeps them from being READY. It is
 	// empty before the first failure.
 	Disconnected map[string]int64
+	// Unhealthy counts the endpoints whose READY transport gets no RPCs, by the class of the reason.
+	Unhealthy map[string]int64
 	// ConnectAge is the age of the oldest open episode, and ResolveAge that of the oldest name resolution that was not
 	// answered; zero if there is none.
 	ConnectAge, ResolveAge time.Duration

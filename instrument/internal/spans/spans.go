@@ -53,6 +53,10 @@ func (s *Sink) Handle(e event.Event) context.Context {
 		span = s.transportNoted(e.Transport, signal.Stalled, e)
 	case event.TransportRecovered:
 		span = s.transportNoted(e.Transport, signal.Recovered, e)
+	case event.TransportUnhealthy:
+		span = s.transportNoted(e.Transport, signal.Unhealthy, e)
+	case event.TransportHealthy:
+		span = s.transportNoted(e.Transport, signal.Healthy, e)
 	case event.TransportEnded:
 		span = s.transportEnded(e)
 	case event.Resolved:

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -62,11 +63,26 @@ func (p *Policy) Observer() *Observer { return p.channel.observer }
 func (p *Policy) Guard() *guard.Guard { return p.channel.observer.guard }
 
 // SetState records the state that the policy reports.
-func (p *Policy) SetState(s connectivity.State) {
+func (p *Policy) SetState(s balancer.State) {
+	err := p.unhealthy(s)
 	p.channel.withLock(func(at time.Time) {
-		p.wasReady = p.wasReady || s == connectivity.Ready
-		p.machine.SetState(at, stateOf(s))
+		p.wasReady = p.wasReady || s.ConnectivityState == connectivity.Ready
+		p.machine.SetState(at, stateOf(s.ConnectivityState), err)
 	})
+}
+
+// unhealthy returns the error with which a pick_first that has a READY transport fails RPCs, or nil if it does not. Its
+// picker is gRPC's own, and gives each RPC the same error.
+func (p *Policy) unhealthy(s balancer.State) (err error) {
+	if s.ConnectivityState != connectivity.TransientFailure || s.Picker == nil {
+		return nil
+	}
+	up := false
+	p.channel.withLock(func(time.Time) { up = p.machine.Up() })
+	if up {
+		_, err = s.Picker.Pick(balancer.PickInfo{Ctx: context.Background()})
+	}
+	return err
 }
 
 // Reported records that the channel has taken over what the policy reported.
