@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -84,6 +85,10 @@ func TestStack(t *testing.T) {
 		s := stack{t}
 		s.eventually("a wait", func() error { return s.wait(begin) })
 	})
+	t.Run("a connection is stalled while packets vanish", func(t *testing.T) {
+		s := stack{t}
+		s.eventually("transport.stalled", s.stalled)
+	})
 	t.Run("the debug API answers", func(t *testing.T) {
 		var answer struct {
 			Channels []json.RawMessage `json:"channels"`
@@ -114,6 +119,18 @@ func TestStack(t *testing.T) {
 			return err
 		})
 	})
+}
+
+// stalled finds a stalled transport in the client's journal.
+func (s stack) stalled() error {
+	var answer struct {
+		Events []json.RawMessage `json:"events"`
+	}
+	err := get(s.address("client", 9464), "/debug/redial/api/v1/events", url.Values{"kind": {"stall"}}, &answer)
+	if err == nil && len(answer.Events) == 0 {
+		err = errors.New("the journal has none")
+	}
+	return err
 }
 
 // episode finds one with attempts and backoff in Jaeger, which links to the transport that was lost, and a transport

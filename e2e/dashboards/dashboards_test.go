@@ -221,7 +221,7 @@ func TestShowsWhatWasPlayed(t *testing.T) {
 	s.tooManyPings()
 	s.names()
 	s.streamLimit()
-	goaway := s.goAways()
+	goaway, stalled := s.goAways(), s.stalled()
 	for range killed {
 		c.watch()
 	}
@@ -243,6 +243,7 @@ func TestShowsWhatWasPlayed(t *testing.T) {
 	s.fires("RedialCertificateExpiring", expiring.CanonicalTarget())
 	s.fires("RedialNameResolutionFailing", "failing:///stock")
 	s.fires("RedialNameResolutionFailing", "silent:///stock")
+	s.fires("RedialConnectionStalled", stalled)
 	s.fires("RedialTooManyPings", "")
 	eventually(t, "RedialStreamLimitReached", func() bool { return s.firing("RedialStreamLimitReached", ways[0], "") })
 
@@ -250,7 +251,7 @@ func TestShowsWhatWasPlayed(t *testing.T) {
 	c.ResetConnectBackoff()
 	c.await(connectivity.Ready)
 	<-waiting
-	s.agrees(all, target, goaway)
+	s.agrees(all, target, goaway, stalled)
 	for !s.firing("RedialStorm", ways[0], target) { // It flaps.
 		cart.Halt()
 		c.await(connectivity.TransientFailure)
@@ -311,7 +312,7 @@ func find(t *testing.T, all []query, dashboard, panel, ref string) query {
 }
 
 // agrees compares what panels show with what was played, in every way in which it arrived.
-func (s *stage) agrees(all []query, cart, goaway string) {
+func (s *stage) agrees(all []query, cart, goaway, stalled string) {
 	const target = "target.json"
 	sum := func(series []prom.Series, label, value string) (sum float64) {
 		for _, one := range series {
@@ -357,6 +358,9 @@ func (s *stage) agrees(all []query, cart, goaway string) {
 			{"RPCs refused or killed", func() float64 {
 				return sum(show("overview.json", "RPCs refused or killed", "A", cart), "", "")
 			}, killed + refused},
+			{"stalled connections at the most", func() float64 {
+				return highest(show("overview.json", "Stalled connections", "A", stalled))
+			}, 1},
 			{"endpoints without a connection at the most", func() float64 {
 				return highest(show("overview.json", "Endpoints without a connection", "A", cart))
 			}, 1},

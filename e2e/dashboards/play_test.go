@@ -10,16 +10,19 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"math/big"
+	"net"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/status"
 
 	"github.com/redial-dev/redial/e2e/internal/loopback"
 	"github.com/redial-dev/redial/instrument"
@@ -159,6 +162,28 @@ func (p *play) tooManyPings() {
 	p.t.Cleanup(server.Halt)
 	p.plain(server.Address,
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, PermitWithoutStream: true}))
+}
+
+// stalled is a channel whose packets vanish since it was READY, and on which an RPC died of that. It returns the target.
+func (p *play) stalled() string {
+	server := loopback.Serve(p.t, "127.0.0.1:0")
+	p.t.Cleanup(server.Halt)
+	dialed := make(chan *net.TCPConn, 1)
+	c := p.plain(server.Address, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err == nil {
+			dialed <- conn.(*net.TCPConn)
+		}
+		return conn, err
+	}))
+	loopback.Deafen(p.t, <-dialed)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_, err := healthpb.NewHealthClient(c).Check(ctx, &healthpb.HealthCheckRequest{})
+	if status.Code(err) != codes.DeadlineExceeded {
+		p.t.Fatalf("the RPC ended with %v", err)
+	}
+	return c.CanonicalTarget()
 }
 
 // names is a resolver that fails, and another that does not answer.

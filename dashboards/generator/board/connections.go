@@ -67,6 +67,14 @@ func (m *maker) stateOfClients() *statetimeline.PanelBuilder {
 		WithTarget(m.series("A", "topk(20, "+maxBy("instance", worst)+")", "{{instance}}"))
 }
 
+func (m *maker) stalledByInstance() *timeseries.PanelBuilder {
+	return look.Colored(look.Lines("Stalled connections, by instance",
+		"READY transports from which nothing comes back, of the five instances with the most; none: there is no such. "+
+			"One instance: its host, NAT or network. All: what lies before the server, such as a load balancer that "+
+			"forgot its flows.", "short").Decimals(0).AxisSoftMax(2), nil).
+		WithTarget(m.series("A", mostNow("instance", stalled), "{{instance}}"))
+}
+
 func (m *maker) lifetime() *timeseries.PanelBuilder {
 	by := "redial_teardown_cause"
 	mean := "(" + sumBy(by, promql.Spent(transports, perBar)) + " / " +

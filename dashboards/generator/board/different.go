@@ -58,19 +58,19 @@ func (m *maker) disconnectedByInstance() *timeseries.PanelBuilder {
 	return look.Colored(look.Lines("Without a connection, by instance", "The five instances with the most "+
 		"endpoints without a connection; none: there is no such. One line far "+
 		"above the others is that host's or network's trouble.", "locale").Decimals(0).AxisSoftMax(2), nil).
-		WithTarget(m.series("A", mostDisconnected("instance"), "{{instance}}"))
+		WithTarget(m.series("A", mostNow("instance", disconnected), "{{instance}}"))
 }
 
 func (m *maker) disconnectedByTarget() *timeseries.PanelBuilder {
 	return look.Colored(look.Lines("Without a connection, by target", "The five targets with the most endpoints "+
 		"without a connection; none: there is no such. One line far "+
 		"above the others is that server's trouble.", "short").Decimals(0).AxisSoftMax(2), nil).
-		WithTarget(m.series("A", mostDisconnected("grpc_target"), "{{grpc_target}}"))
+		WithTarget(m.series("A", mostNow("grpc_target", disconnected), "{{grpc_target}}"))
 }
 
-// mostDisconnected finds the endpoints without a connection of those that had the most.
-func mostDisconnected(by string) string {
-	now := sumBy(by, disconnected)
+// mostNow shows a gauge of those that had the most of it in the time shown.
+func mostNow(by, gauge string) string {
+	now := sumBy(by, gauge)
 	return promql.OrNone(most(by, now, "avg_over_time(("+now+")[$__range:1m] @ end())"), by)
 }
 
@@ -111,13 +111,13 @@ const needsRules = "Load dashboards/rules/recording.yaml into Prometheus to see 
 
 func (m *maker) instancesCompared() *table.PanelBuilder {
 	return m.compared(look.Table("Instances compared", "Those with endpoints that have no connection come "+
-		"first, then those that lost the most. "+
+		"first, then those with stalled ones and those that lost the most. "+
 		"Click on an instance to see it alone. RPCs and losses need the recording rules."), instances)
 }
 
 func (m *maker) targetsCompared() *table.PanelBuilder {
 	return m.compared(look.Table("Targets compared", "Those with endpoints that have no connection come first, "+
-		"then those that lost the most. "+
+		"then those with stalled ones and those that lost the most. "+
 		"Click on a target to see it alone. RPCs and losses need the recording rules."), targets)
 }
 

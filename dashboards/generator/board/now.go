@@ -29,6 +29,15 @@ func (m *maker) longestOutage() *stat.PanelBuilder {
 		WithTarget(m.series("A", promql.OrZero("max("+openFor+")"), "longest"))
 }
 
+func (m *maker) stalledNow() *stat.PanelBuilder {
+	return look.Number("Stalled connections",
+		"Transports that gRPC takes for READY though nothing comes back from them: packets vanish. Red from 1: each RPC "+
+			"on one dies of its deadline, until keepalive or the kernel gives it up. Next: the runbook of "+
+			"RedialConnectionStalled.", "locale").
+		Thresholds(look.Above(look.Step{From: 1, Color: look.Bad})).
+		WithTarget(m.series("A", promql.OrZero(sum(stalled)), "transports"))
+}
+
 func (m *maker) waitingNow() *stat.PanelBuilder {
 	return look.Number("RPCs waiting",
 		"RPCs that wait for a name, a connection, a policy or a stream now. Orange from 1: somebody waits, "+

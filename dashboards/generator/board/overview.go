@@ -15,11 +15,12 @@ func Overview(s *promql.Signals) (dashboard.Dashboard, error) {
 			"is not, the row below says when it began and of what cause, and the table which target it "+
 			"is.", "now-1h").
 		WithPanel(m.disconnectedNow().Height(4).Span(4)).
-		WithPanel(m.longestOutage().Height(4).Span(4)).
-		WithPanel(m.readyConnections().Height(4).Span(4)).
-		WithPanel(m.waitingNow().Height(4).Span(4)).
+		WithPanel(m.longestOutage().Height(4).Span(3)).
+		WithPanel(m.stalledNow().Height(4).Span(4)).
+		WithPanel(m.readyConnections().Height(4).Span(3)).
+		WithPanel(m.waitingNow().Height(4).Span(3)).
 		WithPanel(m.harmedInRange().Height(4).Span(4)).
-		WithPanel(m.lostInRange().Height(4).Span(4)).
+		WithPanel(m.lostInRange().Height(4).Span(3)).
 		WithPanel(m.disconnectedByReason().Height(7).Span(8)).
 		WithPanel(m.lostByCause().Height(7).Span(8)).
 		WithPanel(m.timeToReconnect().Height(7).Span(8)).

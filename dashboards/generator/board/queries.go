@@ -16,6 +16,7 @@ const (
 	disconnected = "redial_endpoint_disconnected"
 	openFor      = "redial_connect_age_seconds"
 	waiting      = "redial_pick_waiting"
+	stalled      = "redial_transport_stalled"
 	subchannels  = "redial_subchannels"
 	readyNow     = `redial_subchannels{grpc_subchannel_state="ready"}`
 )

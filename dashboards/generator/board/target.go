@@ -13,17 +13,19 @@ func Target(s *promql.Signals) (dashboard.Dashboard, error) {
 		"What clients do about one target: choose it above. The first row says how it is now; the rows below, "+
 			"from left to right, "+
 			"what was tried, what came of it, and what RPCs felt of it.", "now-1h").
-		WithPanel(m.disconnectedNow().Height(4).Span(5)).
-		WithPanel(m.longestOutage().Height(4).Span(5)).
-		WithPanel(m.readyConnections().Height(4).Span(5)).
-		WithPanel(m.waitingNow().Height(4).Span(5)).
+		WithPanel(m.disconnectedNow().Height(4).Span(4)).
+		WithPanel(m.longestOutage().Height(4).Span(4)).
+		WithPanel(m.stalledNow().Height(4).Span(4)).
+		WithPanel(m.readyConnections().Height(4).Span(4)).
+		WithPanel(m.waitingNow().Height(4).Span(4)).
 		WithPanel(m.certificateExpiry().Height(4).Span(4)).
 		WithRow(row("Connections")).
 		WithPanel(m.stateOfClients().Height(8).Span(12)).
 		WithPanel(m.disconnectedByReason().Height(8).Span(12)).
-		WithPanel(m.lostByCause().Height(7).Span(8)).
-		WithPanel(m.lifetime().Height(7).Span(8)).
-		WithPanel(m.subchannelsByState().Height(7).Span(8)).
+		WithPanel(m.lostByCause().Height(7).Span(6)).
+		WithPanel(m.lifetime().Height(7).Span(6)).
+		WithPanel(m.stalledByInstance().Height(7).Span(6)).
+		WithPanel(m.subchannelsByState().Height(7).Span(6)).
 		WithRow(row("Attempts to connect")).
 		WithPanel(m.attemptsByOutcome().Height(7).Span(8)).
 		WithPanel(m.failuresByPhase().Height(7).Span(8)).

@@ -9,8 +9,8 @@ import (
 
 func (m *maker) worstTargets() *table.PanelBuilder {
 	return m.compared(look.Table("Worst targets",
-		"Targets with endpoints that have no connection come first, then those that lost the most connections. "+
-			"Click on a target "+
+		"Targets with endpoints that have no connection come first, then those with stalled connections (READY, but "+
+			"nothing comes back), then those that lost the most. Click on a target "+
 			"to see it alone. RPCs and losses need the recording rules."), targets)
 }
 
@@ -28,11 +28,12 @@ var (
 // compared fills a table with what differs between the healthy and the others.
 func (m *maker) compared(p *table.PanelBuilder, of subject) *table.PanelBuilder {
 	columns := []look.Col{
-		{Ref: "A", Title: "Without a connection", Color: look.Bad},
+		{Ref: "A", Title: "Without a connection", Color: look.Bad, Sorts: true},
 		{Ref: "B", Title: "For", Unit: "s", Color: look.Bad},
+		{Ref: "C", Title: "Stalled", Color: look.Bad, Sorts: true},
 		{Ref: "D", Title: "RPCs waiting", Color: look.BackingOff},
 		{Ref: "E", Title: "RPCs refused or killed", Color: look.Bad},
-		{Ref: "F", Title: "Connections lost", Color: look.Neutral},
+		{Ref: "F", Title: "Connections lost", Color: look.Neutral, Sorts: true},
 	}
 	// What the recording rules count, and 0 where they are loaded and counted nothing.
 	recorded := func(series string) string {
@@ -41,6 +42,7 @@ func (m *maker) compared(p *table.PanelBuilder, of subject) *table.PanelBuilder 
 	}
 	p = p.WithTarget(m.column("A", sumBy(of.label, disconnected))).
 		WithTarget(m.column("B", maxBy(of.label, openFor))).
+		WithTarget(m.column("C", sumBy(of.label, stalled))).
 		WithTarget(m.column("D", sumBy(of.label, waiting))).
 		WithTarget(m.column("E", recorded(rule.Harmed))).
 		WithTarget(m.column("F", recorded(rule.Lost))).

@@ -1,7 +1,7 @@
 package look
 
 import (
-	"fmt"
+	"slices"
 
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/grafana/grafana-foundation-sdk/go/table"
@@ -18,8 +18,12 @@ func LinkTo(uid, variable string) string {
 	return link
 }
 
-// Col is a column of numbers of a table, in the colour where they are not 0.
-type Col struct{ Ref, Title, Unit, Color string }
+// Col is a column of numbers of a table, in the colour where they are not 0. Rows are sorted by those that sort, the
+// first column first.
+type Col struct {
+	Ref, Title, Unit, Color string
+	Sorts                   bool
+}
 
 // Compared joins the queries of a table by a label, worst first, and shows a query of time series as a sparkline.
 func Compared(p *table.PanelBuilder, label, title, link string, columns []Col, trend, trendTitle string) *table.PanelBuilder {
@@ -47,14 +51,18 @@ func Compared(p *table.PanelBuilder, label, title, link string, columns []Col, t
 		}},
 		{Id: "color", Value: map[string]string{"mode": "fixed", "fixedColor": Neutral}},
 	})
-	return p.
+	p = p.
 		WithTransformation(dashboard.DataTransformerConfig{
 			Id: "timeSeriesTable", Filter: &dashboard.MatcherConfig{Id: "byRefId", Options: trend}, Options: map[string]any{},
 		}).
 		WithTransformation(transform("joinByField", map[string]any{"byField": label, "mode": "outer"})).
-		WithTransformation(transform("filterFieldsByName", map[string]any{"include": map[string]any{"names": names}})).
-		WithTransformation(sortedBy(fmt.Sprintf("Value #%s", columns[len(columns)-1].Ref))).
-		WithTransformation(sortedBy(fmt.Sprintf("Value #%s", columns[0].Ref))).
+		WithTransformation(transform("filterFieldsByName", map[string]any{"include": map[string]any{"names": names}}))
+	for _, c := range slices.Backward(columns) {
+		if c.Sorts {
+			p = p.WithTransformation(sortedBy("Value #" + c.Ref))
+		}
+	}
+	return p.
 		WithTransformation(transform("limit", map[string]any{"limitField": 20})).
 		WithTransformation(transform("organize", map[string]any{
 			"indexByName": order, "renameByName": titles, "excludeByName": map[string]bool{},

@@ -45,6 +45,13 @@ var alerts = []alert{
 			"{{ $value | humanizeDuration }}: " + whyDisconnected + ". The others carry its load.",
 	},
 	{
+		name: "RedialConnectionStalled", severity: critical, minutes: 1, dashboard: target,
+		expr:    sumBy(ofInstance, "redial_transport_stalled") + " > 0",
+		summary: "Packets to {{ $labels.grpc_target }} vanish",
+		description: "{{ $value }} connections of {{ $labels.instance }} to {{ $labels.grpc_target }} are READY, and nothing " +
+			"comes back from them. RPCs on them die of their deadlines, until keepalive or the kernel gives them up.",
+	},
+	{
 		name: "RedialStorm", severity: warning, minutes: 5, dashboard: target,
 		// A deployment loses each connection once or twice; three times as many as there are is flapping.
 		expr: sumBy(ofTarget, "sum_over_time("+Lost+"[5m])") + " > 3 * " +
