@@ -400,8 +400,8 @@ func server(t *testing.T, opts ...grpc.ServerOption) *loopback.Server {
 type network struct {
 	server *process
 	pid    string
-	// host and device are those of the server's side.
-	host, device string
+	// subnet, host and device are those of the server's side.
+	subnet, host, device string
 }
 
 var veths struct {
@@ -424,7 +424,7 @@ func vethServer(t *testing.T) *network {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.host, w.device = fmt.Sprintf("192.168.%d.2", n), there
+	w.subnet, w.host, w.device = fmt.Sprintf("192.168.%d.0/24", n), fmt.Sprintf("192.168.%d.2", n), there
 	w.server.address = net.JoinHostPort(w.host, port)
 	for _, err := range []error{
 		ip("link", "add", here, "type", "veth", "peer", "name", there),
@@ -439,6 +439,14 @@ func vethServer(t *testing.T) *network {
 			t.Fatal(err)
 		}
 	}
+	// The first packets may be lost, and a connection whose SYN was sent again has longer timeouts.
+	first, err := net.Dial("tcp", w.server.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
 	return w
 }
 
@@ -447,7 +455,8 @@ func (w *network) there(args ...string) error {
 	return command("nsenter", append([]string{"--net=/proc/" + w.pid + "/ns/net", "ip"}, args...)...)
 }
 
-// cut makes everything that comes to the server's side vanish without a word, as a NAT does that forgot a flow.
+// cut makes everything that comes to the server's side vanish without a word, as a NAT does that forgot a flow. What the
+// server's side sends still arrives.
 func (w *network) cut(t *testing.T) {
 	t.Helper()
 	if err := w.there("route", "flush", "table", "local"); err != nil {
@@ -455,10 +464,23 @@ func (w *network) cut(t *testing.T) {
 	}
 }
 
-// restore lets it come again.
+// cutBoth cuts what the server's side sends, too.
+func (w *network) cutBoth(t *testing.T) {
+	t.Helper()
+	w.cut(t)
+	if err := w.there("route", "flush", "table", "main"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// restore makes a path whole again that was cut.
 func (w *network) restore(t *testing.T) {
 	t.Helper()
-	if err := w.there("route", "add", "local", w.host, "dev", w.device, "table", "local"); err != nil {
-		t.Fatal(err)
+	for _, route := range [][]string{
+		{"local", w.host, "table", "local"}, {w.subnet},
+	} {
+		if err := w.there(append(append([]string{"route", "replace"}, route...), "dev", w.device)...); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -91,7 +91,7 @@ func TestPathDies(t *testing.T) {
 	w := vethServer(t)
 	cc := env.dial(w.server.address, patiently(w.server.address))
 	env.ready()
-	w.cut(t)
+	w.cutBoth(t)
 	env.timeOut(cc, longDeadline)
 	stalled := env.stalled()
 	if e := env.endpoint(); e.State != event.StateReady || e.Stalled == nil || !e.Stalled.Equal(stalled.Start) {
@@ -116,7 +116,7 @@ func TestPathDeadLongerThanTheDeadline(t *testing.T) {
 	w := vethServer(t)
 	cc := env.dial(w.server.address, patiently(w.server.address))
 	env.ready()
-	w.cut(t)
+	w.cutBoth(t)
 	env.timeOut(cc, shortDeadline)
 	if path := env.path(); path != "unknown" {
 		t.Errorf("the path is %s %v after it was cut", path, shortDeadline)
@@ -134,7 +134,8 @@ func TestPathDeadLongerThanTheDeadline(t *testing.T) {
 	}
 }
 
-// The path dies after the server has acknowledged the RPC. The kernel knows it when the cancellation is lost.
+// The path to the server dies after the server has acknowledged the RPC: the kernel knows it when the cancellation is
+// lost. What the server sends again, since it gets no acknowledgement, still arrives.
 func TestPathDiesBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)

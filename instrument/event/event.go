@@ -51,7 +51,7 @@ const (
 	KindHealth Kind = "health"
 	// KindTeardown is the draining or the end of a transport.
 	KindTeardown Kind = "teardown"
-	// KindStall is a READY transport from which nothing comes back, or comes back again.
+	// KindStall is a READY transport whose peer acknowledges nothing, or something again.
 	KindStall Kind = "stall"
 	// KindPickWait is an RPC that waits for a transport, waits no more, or failed for want of one.
 	KindPickWait Kind = "pick_wait"

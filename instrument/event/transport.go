@@ -74,13 +74,13 @@ type TCP struct {
 	Sent, Spurious int64
 }
 
-// TransportStalled reports that nothing comes back from a transport, which gRPC still takes for READY: an RPC on it ended
-// at its deadline, and the kernel sends in vain. It ends with [TransportRecovered], or with the transport. It is seen on
+// TransportStalled reports that the peer of a transport acknowledges nothing, and that gRPC still takes it for READY: an
+// RPC on it ended at its deadline, and the kernel sends in vain. It ends with [TransportRecovered], or with the transport. It is seen on
 // Linux.
 type TransportStalled struct {
 	Header
 	Transport ID
-	// Start is when something was sent that nothing answers, and when anything was last received if that was later.
+	// Start is since when nothing is known to have been acknowledged.
 	Start time.Time
 	// InFlight counts the RPCs that the transport carries.
 	InFlight int64
@@ -94,10 +94,10 @@ func (TransportStalled) Kind() Kind { return KindStall }
 func (TransportStalled) Name() string { return "transport.stalled" }
 
 func (e TransportStalled) String() string {
-	return fmt.Sprintf("subchannel %d: stalled, READY but nothing came back for %v", e.Subchannel, e.Time.Sub(e.Start))
+	return fmt.Sprintf("subchannel %d: stalled, READY but nothing acknowledged for %v", e.Subchannel, e.Time.Sub(e.Start))
 }
 
-// TransportRecovered reports that something comes back again from a transport that was stalled.
+// TransportRecovered reports that the peer of a transport that was stalled acknowledges again.
 type TransportRecovered struct {
 	Header
 	Transport ID
@@ -139,7 +139,7 @@ type TransportEnded struct {
 	InFlight, Interrupted, Retried int64
 	// RPCs counts all that were sent over it.
 	RPCs int64
-	// Stalled is for how long it was READY and nothing came back, as far as that was seen.
+	// Stalled is for how long it was READY and nothing was acknowledged, as far as that was seen.
 	Stalled time.Duration
 	// TCP is what the kernel knew at the loss, or nil where it was not asked.
 	TCP *TCP

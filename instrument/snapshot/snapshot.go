@@ -26,7 +26,7 @@ type Channel struct {
 type Endpoint struct {
 	ID    event.ID    `json:"id"`
 	State event.State `json:"state"`
-	// Stalled is since when nothing comes back from the transport in use, which gRPC still takes for READY, or nil.
+	// Stalled is since when nothing is acknowledged on the transport in use, which gRPC still takes for READY, or nil.
 	Stalled *time.Time `json:"stalled_since,omitempty"`
 	// Episode is the connecting that goes on, or nil.
 	Episode *Episode `json:"episode,omitempty"`
@@ -76,7 +76,7 @@ type Subchannel struct {
 	// Local and Remote are the ends of the transport that is up, or empty.
 	Local  string `json:"local,omitempty"`
 	Remote string `json:"remote,omitempty"`
-	// Stalled is since when nothing comes back from that transport, or nil.
+	// Stalled is since when nothing is acknowledged on that transport, or nil.
 	Stalled *time.Time `json:"stalled_since,omitempty"`
 	// InFlight counts the RPCs on that transport, and RPCs those that were ever sent over it.
 	InFlight int64 `json:"rpcs_in_flight"`

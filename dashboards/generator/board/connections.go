@@ -69,7 +69,7 @@ func (m *maker) stateOfClients() *statetimeline.PanelBuilder {
 
 func (m *maker) stalledByInstance() *timeseries.PanelBuilder {
 	return look.Colored(look.Lines("Stalled connections, by instance",
-		"READY transports from which nothing comes back, of the five instances with the most; none: there is no such. "+
+		"READY transports whose other side acknowledges nothing, of the five instances with the most; none: there is no such. "+
 			"One instance: its host, NAT or network. All: what lies before the server, such as a load balancer that "+
 			"forgot its flows.", "short").Decimals(0).AxisSoftMax(2), nil).
 		WithTarget(m.series("A", mostNow("instance", stalled), "{{instance}}"))

@@ -31,8 +31,8 @@ func (m *maker) longestOutage() *stat.PanelBuilder {
 
 func (m *maker) stalledNow() *stat.PanelBuilder {
 	return look.Number("Stalled connections",
-		"Transports that gRPC takes for READY though nothing comes back from them: packets vanish. Red from 1: each RPC "+
-			"on one dies of its deadline, until keepalive or the kernel gives it up. Next: the runbook of "+
+		"Transports that gRPC takes for READY though the other side acknowledges nothing: packets vanish. Red from 1: each "+
+			"RPC on one dies of its deadline, until keepalive or the kernel gives it up. Next: the runbook of "+
 			"RedialConnectionStalled.", "locale").
 		Thresholds(look.Above(look.Step{From: 1, Color: look.Bad})).
 		WithTarget(m.series("A", promql.OrZero(sum(stalled)), "transports"))

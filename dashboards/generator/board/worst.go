@@ -10,7 +10,7 @@ import (
 func (m *maker) worstTargets() *table.PanelBuilder {
 	return m.compared(look.Table("Worst targets",
 		"Targets with endpoints that have no connection come first, then those with stalled connections (READY, but "+
-			"nothing comes back), then those that lost the most. Click on a target "+
+			"the other side acknowledges nothing), then those that lost the most. Click on a target "+
 			"to see it alone. RPCs and losses need the recording rules."), targets)
 }
 

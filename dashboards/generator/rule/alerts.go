@@ -48,8 +48,8 @@ var alerts = []alert{
 		name: "RedialConnectionStalled", severity: critical, minutes: 1, dashboard: target,
 		expr:    sumBy(ofInstance, "redial_transport_stalled") + " > 0",
 		summary: "Packets to {{ $labels.grpc_target }} vanish",
-		description: "{{ $value }} connections of {{ $labels.instance }} to {{ $labels.grpc_target }} are READY, and nothing " +
-			"comes back from them. RPCs on them die of their deadlines, until keepalive or the kernel gives them up.",
+		description: "{{ $value }} connections of {{ $labels.instance }} to {{ $labels.grpc_target }} are READY, and the " +
+			"other side acknowledges nothing. RPCs on them die of their deadlines, until keepalive or the kernel gives them up.",
 	},
 	{
 		name: "RedialStorm", severity: warning, minutes: 5, dashboard: target,

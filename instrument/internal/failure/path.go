@@ -10,7 +10,7 @@ import (
 type Path string
 
 const (
-	// PathDead: the kernel sent again what the peer did not acknowledge, or probed the peer, and nothing came back.
+	// PathDead: the kernel sent again what the peer did not acknowledge, or probed the peer, in vain.
 	PathDead Path = "dead"
 	// PathAcknowledged: the peer's kernel acknowledged the RPC.
 	PathAcknowledged Path = "acknowledged"
@@ -19,8 +19,10 @@ const (
 )
 
 const (
-	// vain is how often the kernel sends in vain before a path is dead: once may be one lost packet.
-	vain = 2
+	// vain is how often the kernel sends in vain before a path is dead from which nothing comes, and hopeless if something
+	// comes: what the peer sends again since it gets no acknowledgement either, where one direction is dead. Less may be a
+	// path that loses some packets.
+	vain, hopeless = 2, 4
 	// cancellation is more than the bytes of an RPC's cancellation, RST_STREAM in a record of TLS, and less than those of
 	// any RPC: a HEADERS frame with its deadline, and a DATA frame.
 	cancellation = 36
@@ -29,9 +31,6 @@ const (
 	// clockStep is how far apart two times of the kernel's may be that are of the same moment.
 	clockStep = 10 * time.Millisecond
 )
-
-// Heard returns when anything was last received, be it data or an acknowledgement, from a socket that was read at a time.
-func Heard(at time.Time, tcp *event.TCP) time.Time { return at.Add(-min(tcp.Idle, tcp.AckIdle)) }
 
 // PathOfRPC returns what the socket says, which may be nil, of an RPC that has just ended, and was sent so long before
 // the socket was read. The RPC's cancellation may be on its way.
@@ -51,11 +50,20 @@ func pathOf(tcp *event.TCP, age time.Duration, besides int64) Path {
 	return PathUnknown
 }
 
+// InVain reports whether the kernel has sent or probed in vain often enough for a dead path. An acknowledgement makes it
+// count anew.
+func InVain(tcp *event.TCP) bool {
+	return tcp.Unacked > 0 && tcp.Timeouts >= vain || tcp.Probes >= vain
+}
+
+// Silence returns for how long the peer of a dead path acknowledged nothing, at least.
+func Silence(tcp *event.TCP) time.Duration { return max(tcp.RTO*3/4, min(tcp.Idle, tcp.AckIdle)) }
+
 // dead: when the kernel has sent twice in vain, three of its first timeouts have passed, and the timeout has doubled
-// twice. So nothing came back if nothing was received for three quarters of the timeout.
+// twice. So nothing came if nothing was received for three quarters of the timeout.
 func dead(tcp *event.TCP) bool {
-	inVain := tcp.Unacked > 0 && tcp.Timeouts >= vain || tcp.Probes >= vain
-	return inVain && min(tcp.Idle, tcp.AckIdle) >= tcp.RTO*3/4
+	silent := min(tcp.Idle, tcp.AckIdle) >= tcp.RTO*3/4
+	return InVain(tcp) && (silent || tcp.Timeouts >= hopeless)
 }
 
 // acknowledged: no more bytes are in flight than those that may be besides; or what was received last answers what was

@@ -40,6 +40,10 @@ func TestPathOfRPC(t *testing.T) {
 		"sent twice in vain, and something came back": {with(func(s *event.TCP) {
 			s.Unacked, s.InFlight, s.Timeouts, s.RTO, s.AckIdle = 2, 200, 2, 4*rto, 3*rto-1
 		}), time.Second, failure.PathUnknown},
+		// This was unknown for as long as the peer sent again what it had sent before.
+		"sent four times in vain, and the peer sends again": {with(func(s *event.TCP) {
+			s.Unacked, s.InFlight, s.Timeouts, s.RTO, s.AckIdle = 2, 200, 4, 16*rto, 3*rto
+		}), 4 * time.Second, failure.PathDead},
 		"the peer's window is closed, and it answers no probe": {with(func(s *event.TCP) {
 			s.Unsent, s.Probes = 1000, 2
 		}), time.Second, failure.PathDead},

@@ -63,7 +63,7 @@ func (s *Subchannel) snapshot() snapshot.Subchannel {
 	return have
 }
 
-// stalledNow returns since when nothing comes back, or nil.
+// stalledNow returns since when nothing is acknowledged, or nil.
 func (t *Transport) stalledNow() *time.Time {
 	since := t.stalledSince()
 	if since.IsZero() || t.state != ready {

@@ -7,17 +7,16 @@ import (
 	"github.com/redial-dev/redial/instrument/internal/failure"
 )
 
-// stall is what is known of the times in which nothing came back from a READY transport. Few transports have one.
+// stall is what is known of the times in which the peer of a READY transport acknowledged nothing. Few transports have
+// one.
 //
-//	         dead          something was received
+//	         dead        acknowledged
 //	none ─────────► open ─────────────────────────► over ─► open ...
 //	                  │ leaves READY
 //	                  └────────────────────────────► over
 type stall struct {
-	since time.Time // Zero unless it is open.
-	// silent is a moment in the silence that was seen, as far from its ends as can be: times of the kernel's are not exact.
-	silent time.Time
-	total  time.Duration // Of those that are over.
+	since time.Time     // Zero unless it is open.
+	total time.Duration // Of those that are over.
 }
 
 // RPCTimedOut reports that an RPC got no answer until its deadline, which was sent at a time, and what the kernel knew of
@@ -48,7 +47,7 @@ func (t *Transport) see(at, due time.Time, path failure.Path, tcp *event.TCP) {
 	case t.state != ready:
 	case !stalled && path == failure.PathDead:
 		t.stalled(at, due, tcp)
-	case stalled && tcp != nil && failure.Heard(at, tcp).After(t.stall.silent):
+	case stalled && tcp != nil && !failure.InVain(tcp):
 		t.recovered(at)
 	}
 }
@@ -57,8 +56,7 @@ func (t *Transport) stalled(at, due time.Time, tcp *event.TCP) {
 	if t.stall == nil {
 		t.stall = &stall{}
 	}
-	heard := failure.Heard(at, tcp)
-	t.stall.since, t.stall.silent = latest(heard, due), heard.Add(at.Sub(heard)/2)
+	t.stall.since = latest(due, at.Add(-failure.Silence(tcp)))
 	t.sub.emit(event.TransportStalled{
 		Header: t.sub.header(at), Transport: t.id, Start: t.stall.since, InFlight: t.inFlight(), TCP: tcp,
 	})
@@ -78,7 +76,7 @@ func (t *Transport) endStall(at time.Time) {
 	}
 }
 
-// stalledSince returns since when nothing came back, or zero.
+// stalledSince returns since when nothing was acknowledged, or zero.
 func (t *Transport) stalledSince() time.Time {
 	if t.stall == nil {
 		return time.Time{}

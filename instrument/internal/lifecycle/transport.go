@@ -87,7 +87,7 @@ type Transport struct {
 	spans      bool
 
 	tcpInfoAvailable bool
-	// loss is nil until something is known of it, and stall until nothing came back: a READY transport takes less memory so.
+	// loss is nil until something is known of it, and stall unless it stalled: a READY transport takes less memory so.
 	loss  *loss
 	stall *stall
 }

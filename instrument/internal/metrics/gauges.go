@@ -53,7 +53,7 @@ func (m *maker) gauges() *gauges {
 		disconnected: m.upDown(signal.Disconnected, "{endpoint}",
 			"Endpoints that want a transport and have none, by the class of the last failure."),
 		stalled: m.upDown(signal.StalledTransports, "{transport}",
-			"Transports that gRPC takes for READY and from which nothing comes back."),
+			"Transports that gRPC takes for READY and whose peer acknowledges nothing."),
 		unhealthy: m.upDown(signal.UnhealthyEndpoints, "{endpoint}",
 			"Endpoints whose transport is READY and gets no RPCs, by the reason."),
 		connectAge: m.floatGauge(signal.ConnectAge, "Age of the oldest open connection episode; 0 if there is none."),

@@ -39,7 +39,7 @@ type Counts struct {
 	ConnectAge, ResolveAge time.Duration
 	// NotAfter is when the first of the server certificates of READY transports expires, or zero if none is known.
 	NotAfter time.Time
-	// Stalled counts the READY transports from which nothing comes back.
+	// Stalled counts the READY transports whose peer acknowledges nothing.
 	Stalled int64
 	// RPCs counts those that were ever sent over transports.
 	RPCs   int64
