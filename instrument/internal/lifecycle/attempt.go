@@ -18,7 +18,7 @@ type attempt struct {
 	number  int
 	start   time.Time
 	chapter time.Time // When its chapter began.
-	to      Address   // Where gRPC connects to now; zero if it is not known to which of several.
+	to      *Address  // Where gRPC connects to now; zero if it is not known to which of several.
 	// phase is the one that goes on, if open, or ended last.
 	phase        event.Phase
 	open         bool
@@ -70,7 +70,7 @@ func (s *Subchannel) reportStart(header event.Header, previous event.ID) {
 	started := event.AttemptStarted{
 		Header: header, Episode: a.episode, Attempt: a.id, Number: a.number, Previous: previous,
 	}
-	if s.several == nil {
+	if !s.several {
 		started.Address, started.Proxy = s.Server, s.Proxy
 	}
 	s.emit(started)
@@ -105,15 +105,15 @@ func (s *Subchannel) DialAttempt(at time.Time, address string) {
 // ConnectsTo reports to which of the subchannel's addresses gRPC connects now, where there are several; zero if that is
 // not known.
 func (s *Subchannel) ConnectsTo(address Address) {
-	if a := s.attempt; a != nil && s.several != nil {
-		a.to = address
+	if a := s.attempt; a != nil && s.several {
+		a.to = &address
 	}
 }
 
 // DialProxied reports that the dialer goes through a proxy.
 func (s *Subchannel) DialProxied(proxy string) {
 	if a := s.attempt; a != nil {
-		a.to.Proxy = proxy
+		a.to = &Address{Server: a.to.Server, Proxy: proxy}
 	}
 }
 
@@ -202,7 +202,9 @@ func (s *Subchannel) endAttempt(at time.Time, o event.Outcome, err error) {
 		} else {
 			s.blame(&ended)
 		}
-		s.endpoint.errType = ended.ErrorType
+		if f := s.endpoint.failed; f != nil {
+			f.class = ended.ErrorType
+		}
 	}
 	ended.Address, ended.Proxy = a.to.Server, a.to.Proxy
 	s.attempt = nil
@@ -220,8 +222,8 @@ func (a *attempt) ended(o event.Outcome) event.AttemptEnded {
 func (s *Subchannel) blame(ended *event.AttemptEnded) {
 	a, err := s.attempt, ended.Err
 	switch {
-	case s.several != nil:
-		if a.to != s.Address {
+	case s.several:
+		if *a.to != *s.Address {
 			a.to, ended.Conn = s.Address, event.Conn{}
 		}
 		a.phase = failure.Phase(err)

@@ -24,7 +24,7 @@ func (s *Subchannel) endBackoff(at time.Time) {
 		return
 	}
 	waited := s.ch().advance(at).Sub(s.backoff.start)
-	if s.ch().cfg.BackoffKnown && waited < s.ch().cfg.Backoff(s.failures) {
+	if s.ch().cfg.BackoffKnown && waited < s.ch().cfg.Backoff(int(s.failures)) {
 		s.failures = 0
 		s.endBackoffAs(at, event.OutcomeReset)
 		return

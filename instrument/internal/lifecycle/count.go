@@ -48,11 +48,11 @@ func (c *Channel) RPCs() int64 {
 
 func (e *endpoint) count(at time.Time, interval bool, to *sample.Counts) {
 	if e.episode != nil {
-		to.Disconnected[e.errType]++
+		to.Disconnected[e.failureClass()]++
 		to.ConnectAge = max(to.ConnectAge, at.Sub(e.episode.start))
 	}
 	if e.unhealthy() {
-		to.Unhealthy[e.errType]++
+		to.Unhealthy[e.failureClass()]++
 	}
 	for _, s := range e.subchannels {
 		to.Subchannels[s.state]++

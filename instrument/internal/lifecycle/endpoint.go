@@ -21,12 +21,24 @@ type endpoint struct {
 	// up is the transport in use, and lost the one whose loss was not followed by an episode yet.
 	up   *Transport
 	lost event.ID
-	// err is the failure that keeps the endpoint from being READY, or its READY transport from getting RPCs, and errType its
-	// class.
-	err      error
-	errType  string
-	failedAt time.Time
+	// failed is the failure that keeps the endpoint from being READY, or its READY transport from getting RPCs, or nil.
+	failed   *endpointFailure
 	lastLoss *snapshot.Loss // Of a transport whose record is complete.
+}
+
+// endpointFailure is why an endpoint takes no RPCs.
+type endpointFailure struct {
+	err   error
+	class string
+	at    time.Time
+}
+
+// failureClass returns the class of the endpoint's failure, or "".
+func (e *endpoint) failureClass() string {
+	if e.failed == nil {
+		return ""
+	}
+	return e.failed.class
 }
 
 func (e *endpoint) header(at time.Time) event.Header {
@@ -40,7 +52,7 @@ func (e *endpoint) ready(at time.Time, winner *Subchannel, t *Transport) {
 	if e.up == t {
 		e.heal(at)
 	}
-	e.err, e.errType, e.up, e.woken = nil, "", t, false
+	e.failed, e.up, e.woken = nil, t, false
 	for _, s := range e.subchannels {
 		if s != winner {
 			s.stop(at, event.OutcomeCancelled)

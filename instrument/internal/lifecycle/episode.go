@@ -62,8 +62,8 @@ func (e *endpoint) reportEnd(p *episode, header event.Header, o event.Outcome) {
 		Header: header, Episode: p.id, Trigger: p.trigger, Outcome: o, Start: p.start,
 		Attempts: p.attempts, Backoff: p.backoff, RPCsWaited: p.rpcsWaited,
 	}
-	if o != event.OutcomeReady {
-		ended.Err, ended.ErrorType = e.err, e.errType
+	if o != event.OutcomeReady && e.failed != nil {
+		ended.Err, ended.ErrorType = e.failed.err, e.failed.class
 	}
 	e.policy.ch.emit(ended)
 }

@@ -22,9 +22,9 @@ const throttle = 30 * time.Second
 
 // lookups says of which lookups of a resolver it is known when they began. Only those are measured.
 type lookups struct {
+	// free is the time from which on a question begins a lookup at once, in Unix nanoseconds; zero before any answer.
+	free int64
 	pace Pace
-	// free is the time from which on a question begins a lookup at once.
-	free time.Time
 	// known: the question that is outstanding began a lookup at once.
 	known bool
 	// byItself: the next lookup begins by itself, and again: so does the one after that.
@@ -40,16 +40,16 @@ func (l *lookups) asked(at time.Time, outstanding bool) {
 func (l *lookups) begins(at time.Time, outstanding bool) bool {
 	switch l.pace {
 	case PaceThrottled:
-		return !outstanding && !l.byItself && !at.Before(l.free)
+		return !outstanding && !l.byItself && at.UnixNano() >= l.free
 	case PaceOwn:
-		return l.free.IsZero()
+		return l.free == 0
 	}
 	return true
 }
 
 // answered notes an answer, and whether gRPC's resolver takes it for a failure.
 func (l *lookups) answered(at time.Time, failed bool) {
-	l.free, l.known = at.Add(throttle), false
+	l.free, l.known = at.Add(throttle).UnixNano(), false
 	l.byItself = failed || l.again
 	l.again = failed && l.again
 }

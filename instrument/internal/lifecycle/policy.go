@@ -14,9 +14,8 @@ type Policy struct {
 	own       *endpoint
 	endpoints smallSet[*endpoint]
 	closed    bool
-	// addresses are those that it was last given, nil before that.
-	addresses []string
-	updates   updates
+	// given is the newest update that the policy was given, or nil. It is kept where the resolver's answers are not seen.
+	given *given
 }
 
 // OpenPickFirst adds a new pick_first: all its subchannels lead to one endpoint.
@@ -110,7 +109,7 @@ func (p *Policy) episode() *episode {
 // failed returns the endpoint whose last failure explains why the policy refuses an RPC.
 func (p *Policy) failed() (last *endpoint) {
 	for _, e := range p.endpoints {
-		if e.err != nil && (last == nil || e.failedAt.After(last.failedAt)) {
+		if e.failed != nil && (last == nil || e.failed.at.After(last.failed.at)) {
 			last = e
 		}
 	}

@@ -6,29 +6,20 @@ import (
 	"github.com/redial-dev/redial/instrument/event"
 )
 
-// updates is the evidence by which a policy that is closed while its channel lives on is known to have lost its
-// address: a parent policy hands each update on to all its children, and then closes those of which it says nothing.
-type updates struct {
-	// round is the number of the update that a policy was last given, and for a channel that of the newest.
-	round int
-	// over is whether a channel's newest update is over: gRPC delivers the states of subchannels between two updates.
-	over bool
-}
-
-// give counts an update of one of the channel's policies. One that the policy has had already is the next one.
-func (of *updates) give(to *updates) {
-	if of.over || to.round == of.round {
-		of.round++
-		of.over = false
-	}
-	to.round = of.round
+// given is an update that a policy was given. Where the resolver's answers are not seen, it is the evidence of which
+// address was removed: a parent policy hands each update on to all its children, and then closes those of which it says
+// nothing.
+type given struct {
+	update    int32 // Its number in the channel.
+	addresses []string
 }
 
 // SetAddresses reports the addresses that the policy is given now. A pick_first shuts down its subchannels to others,
 // whose SHUTDOWN may still be on its way.
 func (p *Policy) SetAddresses(addresses []string) {
-	p.ch.updates.give(&p.updates)
-	p.addresses = slices.Clone(addresses)
+	if p.ch.addresses == nil {
+		p.give(addresses)
+	}
 	if p.own == nil {
 		return
 	}
@@ -39,10 +30,20 @@ func (p *Policy) SetAddresses(addresses []string) {
 	}
 }
 
+// give keeps an update of the policy. It is the channel's next where the newest is over, or one that the policy had.
+func (p *Policy) give(addresses []string) {
+	c := p.ch
+	if c.updateOver || p.given != nil && p.given.update == c.update {
+		c.update++
+		c.updateOver = false
+	}
+	p.given = &given{c.update, slices.Clone(addresses)}
+}
+
 // gives reports whether an open policy other than this was last given an address.
 func (c *Channel) gives(address string, but *Policy) bool {
 	for _, p := range c.policies {
-		if p != but && slices.Contains(p.addresses, address) {
+		if p != but && p.given != nil && slices.Contains(p.given.addresses, address) {
 			return true
 		}
 	}
@@ -54,8 +55,8 @@ func (p *Policy) droppedCause(address string) event.Cause {
 	switch c := p.ch; {
 	case c.addresses != nil:
 		return removedUnless(slices.Contains(c.addresses, address))
-	case p.addresses != nil:
-		return removedUnless(slices.Contains(p.addresses, address))
+	case p.given != nil:
+		return removedUnless(slices.Contains(p.given.addresses, address))
 	}
 	return event.CauseLBPolicy
 }
@@ -67,7 +68,7 @@ func (p *Policy) closedCause(address string) event.Cause {
 		return removedUnless(slices.Contains(c.addresses, address))
 	case c.gives(address, p):
 		return event.CauseLBPolicy
-	case p.updates.round < c.updates.round:
+	case p.given != nil && p.given.update < c.update:
 		return event.CauseAddressRemoved
 	}
 	return event.CauseUnknown

@@ -25,8 +25,8 @@ func (c *Channel) Snapshot() snapshot.Channel {
 
 func (e *endpoint) snapshot() snapshot.Endpoint {
 	s := snapshot.Endpoint{ID: e.id, State: e.policy.state, Lost: e.lastLoss, Subchannels: []snapshot.Subchannel{}}
-	if e.err != nil {
-		s.Error, s.ErrorType = e.policy.ch.texts.Text(e.err.Error()), e.errType
+	if f := e.failed; f != nil {
+		s.Error, s.ErrorType = e.policy.ch.texts.Text(f.err.Error()), f.class
 	}
 	if p := e.episode; p != nil {
 		s.Episode = &snapshot.Episode{Trigger: p.trigger, Since: p.start, Attempts: p.attempts, Waited: p.rpcsWaited}
@@ -51,7 +51,7 @@ func (s *Subchannel) snapshot() snapshot.Subchannel {
 		have.Attempt, to = a.number, a.to
 	}
 	if !s.backoff.start.IsZero() {
-		next := s.backoff.start.Add(s.ch().cfg.Backoff(s.failures))
+		next := s.backoff.start.Add(s.ch().cfg.Backoff(int(s.failures)))
 		have.NextAttempt = &next
 	}
 	if t := s.transport; t != nil && t.id != 0 {

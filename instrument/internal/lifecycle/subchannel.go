@@ -32,11 +32,9 @@ const (
 type Subchannel struct {
 	endpoint *endpoint
 	id       int64
-	// Address is the first that its policy gave it, and several are all of them where there are more.
-	Address
-	several []Address
-	role    role
-	state   event.State
+	// Address is the first that its policy gave it.
+	*Address
+	state event.State
 	// stateSince is when the state was reported.
 	stateSince time.Time
 	// reportedAt is the time of the newest event of the subchannel, before which no attempt can have begun.
@@ -45,18 +43,23 @@ type Subchannel struct {
 	attempt *attempt
 	backoff backoff
 	// failures counts the backoff waits since the subchannel was last READY or reset, as gRPC's own index does.
-	failures int
+	failures int32
+	role     role
+	several  bool // It has more than one address.
 	// transport is the one that is connected, READY or not.
 	transport *Transport
 }
 
-// Address is one of a subchannel's.
+// Address is one of a subchannel's. What has it shares it, since it never changes.
 type Address struct {
 	// Server is what the resolver gave.
 	Server string
 	// Proxy is the address of the HTTP CONNECT proxy that leads to the server, or empty.
 	Proxy string
 }
+
+// nowhere is the address that is not known.
+var nowhere = &Address{}
 
 // Add adds a subchannel that the policy made, with its addresses.
 func (p *Policy) Add(at time.Time, id int64, addresses ...Address) *Subchannel {
@@ -77,10 +80,7 @@ func (p *Policy) Add(at time.Time, id int64, addresses ...Address) *Subchannel {
 
 // SetAddresses reports the addresses that the policy gave the subchannel, one at least.
 func (s *Subchannel) SetAddresses(addresses ...Address) {
-	s.Address, s.several = addresses[0], nil
-	if len(addresses) > 1 {
-		s.several = addresses
-	}
+	s.Address, s.several = &addresses[0], len(addresses) > 1
 }
 
 // SetState reports the connectivity state that gRPC delivered to the subchannel's listener, with the error of a
@@ -93,7 +93,7 @@ func (s *Subchannel) SetState(at time.Time, to event.State, err error) {
 	if s.role == orphan || s.state == event.StateShutdown {
 		return
 	}
-	s.ch().updates.over = true
+	s.ch().updateOver = true
 	if s.role == outrun && s.endpoint.up == nil {
 		s.role = candidate
 	}
@@ -132,9 +132,9 @@ func (s *Subchannel) setState(at time.Time, to event.State, err error) {
 func (s *Subchannel) ready(at time.Time) {
 	t := s.transport
 	if t == nil { // The connection came without a ConnBegin that could be found to be this subchannel's.
-		t = &Transport{ch: s.ch(), sub: s, state: closed}
+		t = &Transport{ch: s.ch(), sub: s, state: closed, Address: nowhere}
 		s.transport = t
-		if s.several == nil {
+		if !s.several {
 			t.Address = s.Address
 		}
 	}

@@ -72,19 +72,19 @@ type RPCs interface {
 
 // Transport is one HTTP/2 connection.
 type Transport struct {
-	ch      *Channel
-	sub     *Subchannel // Nil where the connection began when its subchannel wanted none.
-	rpcs    RPCs        // Nil where the connection's begin was not seen.
-	state   transportState
-	id      event.ID // Zero until READY.
-	Address          // Zero where it is not known to which of several it leads.
-	conn    event.Conn
-	start   time.Time
+	ch       *Channel
+	sub      *Subchannel // Nil where the connection began when its subchannel wanted none.
+	rpcs     RPCs        // Nil where the connection's begin was not seen.
+	id       event.ID    // Zero until READY.
+	*Address             // Zero where it is not known to which of several it leads.
+	conn     event.Conn
+	start    time.Time
 	// notAfter is when the server's certificate expires, in Unix time, or zero.
 	notAfter int64
 	// sentBefore is what was sent before the newest interval of [Channel.Count], and spans whether it was READY then.
 	sentBefore int64
 	spans      bool
+	state      transportState
 
 	tcpInfoAvailable bool
 	// loss is nil until something is known of it, and stall unless it stalled: a READY transport takes less memory so.
@@ -114,7 +114,7 @@ func (t *Transport) losing() *loss {
 // ConnBegin reports that the handshake is done and the HTTP/2 preface is sent, and whether the kernel can be asked
 // about the socket.
 func (s *Subchannel) ConnBegin(at time.Time, rpcs RPCs, tcpInfoAvailable bool) *Transport {
-	t := &Transport{ch: s.ch(), rpcs: rpcs, tcpInfoAvailable: tcpInfoAvailable}
+	t := &Transport{ch: s.ch(), rpcs: rpcs, tcpInfoAvailable: tcpInfoAvailable, Address: nowhere}
 	a := s.connectDialed(at)
 	if a == nil {
 		t.move(unused)

@@ -227,7 +227,7 @@ func (w *Wait) failure(o event.Outcome, err error) string {
 // READY, or that of the name resolution, or "".
 func (c *Channel) failureOf(p *Policy) string {
 	if e := c.failed(p); e != nil {
-		return e.errType
+		return e.failed.class
 	}
 	return c.resolveFailure()
 }
@@ -246,7 +246,7 @@ func (c *Channel) failed(p *Policy) *endpoint {
 	}
 	var last *endpoint
 	for _, p := range c.policies {
-		if e := p.failed(); e != nil && (last == nil || e.failedAt.After(last.failedAt)) {
+		if e := p.failed(); e != nil && (last == nil || e.failed.at.After(last.failed.at)) {
 			last = e
 		}
 	}

@@ -23,8 +23,8 @@ type Subchannel struct {
 	// subConn and machine are set before gRPC connects.
 	subConn balancer.SubConn
 	machine *lifecycle.Subchannel
-	// several are the addresses where there is more than one.
-	several []resolver.Address
+	// several are the addresses where there is more than one, else nil: it takes less memory so.
+	several *[]resolver.Address
 	// transport is the one that is up.
 	transport atomic.Pointer[Transport]
 }
@@ -74,7 +74,8 @@ func (s *Subchannel) SetAddresses(addrs []resolver.Address) {
 func (s *Subchannel) describe(addrs []resolver.Address) []lifecycle.Address {
 	s.several = nil
 	if len(addrs) > 1 {
-		s.several = slices.Clone(addrs)
+		all := slices.Clone(addrs)
+		s.several = &all
 	}
 	described := make([]lifecycle.Address, len(addrs))
 	for i, a := range addrs {
@@ -97,13 +98,16 @@ func (s *Subchannel) which(with *attributes.Attributes, remote string) lifecycle
 
 // only returns the one of several addresses that matches, or nil if it is not one.
 func (s *Subchannel) only(matches func(resolver.Address) bool) (found *resolver.Address) {
-	for i, a := range s.several {
+	if s.several == nil {
+		return nil
+	}
+	for i, a := range *s.several {
 		switch {
 		case !matches(a):
 		case found != nil:
 			return nil
 		default:
-			found = &s.several[i]
+			found = &(*s.several)[i]
 		}
 	}
 	return found
