@@ -75,18 +75,26 @@ func TestServerDoesNotAnswerAfterWait(t *testing.T) {
 // path.
 func TestDeadlineThatShowsNoPath(t *testing.T) {
 	env := newEnvironment(t)
+	answers := make(chan error, 1)
 	srv := env.serve("S1", grpc.UnaryInterceptor(func(
 		context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler,
 	) (any, error) {
-		return nil, status.Error(codes.DeadlineExceeded, "the database did not answer")
+		return nil, <-answers
 	}))
 	cc := env.dial(srv.address)
 	env.connect(cc)
-	wantCode(t, env.rpc(t.Context(), "answered", cc), codes.DeadlineExceeded)
-	waiting := env.dial(env.freeAddress("nobody"))
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	wantCode(t, env.rpc(ctx, "waited", waiting, grpc.WaitForReady(true)), codes.DeadlineExceeded)
+	for _, answer := range []error{
+		status.Error(codes.DeadlineExceeded, "the database did not answer"), context.DeadlineExceeded,
+	} {
+		answers <- answer
+		wantCode(t, env.rpc(ctx, "answered", cc), codes.DeadlineExceeded)
+	}
+	waiting := env.dial(env.freeAddress("nobody"))
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	wantCode(t, env.rpc(short, "waited", waiting, grpc.WaitForReady(true)), codes.DeadlineExceeded)
 	for _, rpc := range []string{"answered", "waited"} {
 		if paths := env.noted(rpc); len(paths) > 0 {
 			t.Errorf("the RPC that %s has the paths %v", rpc, paths)

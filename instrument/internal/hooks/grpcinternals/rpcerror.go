@@ -2,6 +2,7 @@ package grpcinternals
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -51,10 +52,12 @@ func IsChannelClose(message string) bool {
 	return slices.Contains(ErrorTexts.ChannelClosed, strings.TrimSuffix(message, `"`))
 }
 
-// IsDeadline reports whether an RPC's error reads as gRPC's own for one whose deadline passed after it was sent.
-func IsDeadline(err error) bool {
+// IsDeadline reports whether an RPC's error reads as gRPC's own for one whose deadline passed after it was sent, and its
+// deadline has passed: a server in Go answers with the same words.
+func IsDeadline(ctx context.Context, err error) bool {
 	s := status.Convert(err)
-	return s.Code() == codes.DeadlineExceeded && s.Message() == context.DeadlineExceeded.Error()
+	return s.Code() == codes.DeadlineExceeded && s.Message() == context.DeadlineExceeded.Error() &&
+		errors.Is(ctx.Err(), context.DeadlineExceeded)
 }
 
 // IsPickTimeout reports whether an RPC's error is gRPC's own for one that ended while it waited for a picker.

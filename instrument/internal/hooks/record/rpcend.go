@@ -104,7 +104,7 @@ func (o *Observer) RPCEnded(ctx context.Context, began time.Time, trailer metada
 		return
 	}
 	answered := t.answered.remove(ctx)
-	if err != nil && !answered && len(trailer) == 0 && grpcinternals.IsDeadline(err) {
+	if err != nil && !answered && len(trailer) == 0 && grpcinternals.IsDeadline(ctx, err) {
 		t.noteTimedOut(ctx, began)
 	}
 	killed := err != nil && status.Code(err) == codes.Unavailable && len(trailer) == 0 &&
