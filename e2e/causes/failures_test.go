@@ -134,7 +134,7 @@ func fullBacklog(t *testing.T, env *environment) *grpc.ClientConn {
 // tlsServer dials a server with a changed certificate, whose signer the client trusts.
 func tlsServer(change func(*x509.Certificate)) func(*testing.T, *environment) *grpc.ClientConn {
 	return func(t *testing.T, env *environment) *grpc.ClientConn {
-		cert, pool := certificate(t, "service.test", change)
+		cert, pool := loopback.Certificate(t, "service.test", change)
 		srv := server(t, grpc.Creds(credentials.NewServerTLSFromCert(&cert)))
 		return env.dial(srv.Address, trusting(pool, "service.test"))
 	}
@@ -144,7 +144,7 @@ func tlsServer(change func(*x509.Certificate)) func(*testing.T, *environment) *g
 // client sends meanwhile, so that no RST destroys its alert.
 func wantsClientCertificate(version uint16) func(*testing.T, *environment) *grpc.ClientConn {
 	return func(t *testing.T, env *environment) *grpc.ClientConn {
-		cert, pool := certificate(t, "service.test")
+		cert, pool := loopback.Certificate(t, "service.test")
 		config := &tls.Config{
 			Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
 			MinVersion: version, MaxVersion: version, NextProtos: []string{"h2"},
@@ -199,4 +199,10 @@ func TestNameServerRefuses(t *testing.T) {
 	if e.ErrorType != "name_resolution" {
 		t.Errorf("%s: the type is %s", e, e.ErrorType)
 	}
+}
+
+// trusting returns the credentials of a client that trusts the pool, for a server of the name.
+func trusting(pool *x509.CertPool, name string) grpc.DialOption {
+	config := &tls.Config{RootCAs: pool, ServerName: name, MinVersion: tls.VersionTLS12}
+	return grpc.WithTransportCredentials(credentials.NewTLS(config))
 }

@@ -8,6 +8,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,7 +68,7 @@ func drain(c net.Conn) error {
 // socket is still ESTABLISHED.
 func TestTLSPeerCloses(t *testing.T) {
 	t.Parallel()
-	cert, pool := certificate(t, "service.test")
+	cert, pool := loopback.Certificate(t, "service.test")
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
 	for name, end := range map[string]func(*tls.Conn) error{
 		"close_notify, no FIN":   (*tls.Conn).CloseWrite,
@@ -155,7 +158,7 @@ func TestUnixPeerCloses(t *testing.T) {
 // What breaks the protocol on a READY connection was unknown, or whatever the socket showed afterwards.
 func TestProtocolBrokenInMidLife(t *testing.T) {
 	t.Parallel()
-	cert, pool := certificate(t, "service.test")
+	cert, pool := loopback.Certificate(t, "service.test")
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
 	type serve func(env *environment, c *net.TCPConn) error
 	plainly := func(text string) serve {
@@ -343,6 +346,95 @@ func TestRPCsThatWaitForAStream(t *testing.T) {
 	close(health.answer)
 	for range 1 + waiting {
 		<-results
+	}
+	srv.Stop()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+// stuckConn is a connection whose writes block, once that is asked for, until its reads fail.
+type stuckConn struct {
+	*net.TCPConn
+	stuck   atomic.Bool
+	blocked chan struct{} // Gets something with each write that blocks.
+	failed  chan struct{}
+	once    sync.Once
+}
+
+// Write implements [net.Conn].
+func (c *stuckConn) Write(b []byte) (int, error) {
+	if !c.stuck.Load() {
+		return c.TCPConn.Write(b)
+	}
+	c.blocked <- struct{}{}
+	<-c.failed
+	return 0, syscall.EPIPE
+}
+
+// Read implements [net.Conn].
+func (c *stuckConn) Read(b []byte) (int, error) {
+	n, err := c.TCPConn.Read(b)
+	if err != nil {
+		c.once.Do(func() { close(c.failed) })
+	}
+	return n, err
+}
+
+// RPCs whose headers were not written yet when their transport was lost were counted as killed, and cleared the cause
+// where this side had taken the transport down. gRPC sends them again.
+func TestRPCsWhoseHeadersWereNotWritten(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t)
+	lis := loopback.Listen(t)
+	health := &answeringServer{asked: make(chan struct{}, 10), answer: make(chan error)}
+	srv := grpc.NewServer()
+	healthpb.RegisterHealthServer(srv, health)
+	served := make(chan error, 1)
+	accepted := &acceptedConns{Listener: lis, conns: make(chan net.Conn, 10)}
+	go func() { served <- srv.Serve(accepted) }()
+	dialed := make(chan *stuckConn, 10)
+	cc := env.dial(lis.Addr().String(), dialing(func(ctx context.Context) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, "tcp", lis.Addr().String())
+		if err != nil {
+			return nil, err
+		}
+		own := &stuckConn{TCPConn: c.(*net.TCPConn), blocked: make(chan struct{}, 10), failed: make(chan struct{})}
+		dialed <- own
+		return own, nil
+	}))
+	env.ready()
+	const unwritten = 3
+	results := make(chan error, 2+unwritten)
+	check := func() {
+		_, err := healthpb.NewHealthClient(cc).Check(t.Context(), &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+		results <- err
+	}
+	go check()
+	<-health.asked
+	conn := <-dialed
+	conn.stuck.Store(true)
+	go check()
+	<-conn.blocked // What is asked of gRPC from now on stays in its own queue.
+	for range unwritten {
+		go check()
+	}
+	env.awaitInFlight(2 + unwritten)
+	first := (<-accepted.conns).(*net.TCPConn)
+	if err := errors.Join(first.SetLinger(0), first.Close()); err != nil {
+		t.Fatal(err)
+	}
+	e := env.expectCause(event.CauseConnectionReset)
+	close(health.answer)
+	died := int64(0)
+	for range 2 + unwritten {
+		if err := <-results; status.Code(err) == codes.Unavailable {
+			died++
+		}
+	}
+	// gRPC reports no error of an RPC that dies after its headers and before its message.
+	if e.Interrupted > died || e.Interrupted < 1 {
+		t.Errorf("%s, retried %d: %d RPCs of %d died", e, e.Retried, died, 2+unwritten)
 	}
 	srv.Stop()
 	if err := <-served; err != nil {

@@ -181,7 +181,7 @@ func resettingProxy(t *testing.T, to string, after time.Duration) string {
 func TestExpiredCertificate(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
-	cert, pool := certificate(t, "service.test", func(c *x509.Certificate) {
+	cert, pool := loopback.Certificate(t, "service.test", func(c *x509.Certificate) {
 		c.NotAfter = time.Now().Add(-24 * time.Hour)
 	})
 	srv := server(t, grpc.Creds(credentials.NewServerTLSFromCert(&cert)))

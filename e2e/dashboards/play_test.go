@@ -2,14 +2,8 @@ package dashboards_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
-	"math/big"
 	"net"
 	"testing"
 	"time"
@@ -113,27 +107,8 @@ func (c *channel) watch() {
 // certified is a channel to a server whose certificate is valid until then, for RPCs that may fail.
 func (p *play) certified(until time.Time) *channel {
 	p.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: until, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(parsed)
-	server := loopback.Serve(p.t, "127.0.0.1:0", grpc.Creds(credentials.NewServerTLSFromCert(
-		&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key})))
+	cert, pool := loopback.Certificate(p.t, "localhost", func(c *x509.Certificate) { c.NotAfter = until })
+	server := loopback.Serve(p.t, "127.0.0.1:0", grpc.Creds(credentials.NewServerTLSFromCert(&cert)))
 	p.t.Cleanup(server.Halt)
 	return p.dial(server.Address, grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(pool, "localhost")))
 }

@@ -253,9 +253,9 @@ func (t *Transport) ConnEnd(at time.Time) {
 }
 
 // RPCRetried reports that gRPC sends one of the transport's RPCs again, on another one: the server did not process it.
-// It counts if the transport is lost.
-func (t *Transport) RPCRetried() {
-	if t.lost() {
+// It counts if the transport is lost, or is about to be reported as lost (closing).
+func (t *Transport) RPCRetried(closing bool) {
+	if closing || t.lost() {
 		t.losing().retried++
 	}
 }

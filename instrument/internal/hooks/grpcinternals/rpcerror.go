@@ -22,6 +22,7 @@ var ErrorTexts = struct{ TransportLost, Refused, TransparentRetry, ChannelClosed
 	},
 	Refused: []string{"stream terminated by RST_STREAM", "unexpected HTTP status code received from server"},
 	TransparentRetry: []string{
+		"transport is closing", // It had a stream, whose headers were not written.
 		"the connection is draining",
 		"the stream is rejected because server is draining the connection",
 		"stream terminated by RST_STREAM with error code: REFUSED_STREAM",

@@ -55,8 +55,11 @@ func (t *Transport) rpcFailed(info balancer.DoneInfo) (later bool) {
 	case grpcinternals.IsChannelClose(message):
 		t.channel.withLock(func(at time.Time) { t.machine.RPCClosed(at) })
 	case code == codes.Canceled:
-	case !info.BytesSent && grpcinternals.IsTransportError(message), !info.BytesReceived && grpcinternals.IsTransparentRetry(message):
-		t.channel.withLock(func(time.Time) { t.machine.RPCRetried() })
+	case !info.BytesSent && grpcinternals.IsTransportError(message),
+		!info.BytesReceived && grpcinternals.IsTransparentRetry(message):
+		// Without a stream, gRPC may place the RPC on the same transport again and again, until it reports the loss.
+		closing := info.BytesSent && grpcinternals.IsTransportError(message)
+		t.channel.withLock(func(time.Time) { t.machine.RPCRetried(closing) })
 	case grpcinternals.IsTransportError(message):
 		if t.channel.observer.transports.ByLocalAddr(t.key.LocalAddr) == t {
 			t.undecided.Add(1)

@@ -1,4 +1,4 @@
-package causes
+package loopback
 
 import (
 	"crypto/ecdsa"
@@ -10,13 +10,11 @@ import (
 	"math/big"
 	"testing"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 )
 
-// certificate is one for a name that is valid for an hour, signed by itself, after some changes. The pool trusts it.
-func certificate(t *testing.T, name string, changes ...func(*x509.Certificate)) (tls.Certificate, *x509.CertPool) {
+// Certificate returns one for a name that is valid for an hour, signed by itself, after some changes. The pool trusts
+// it.
+func Certificate(t testing.TB, name string, changes ...func(*x509.Certificate)) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -42,10 +40,4 @@ func certificate(t *testing.T, name string, changes ...func(*x509.Certificate)) 
 	pool := x509.NewCertPool()
 	pool.AddCert(parsed)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
-}
-
-// trusting returns the credentials of a client that trusts the pool, for a server of the name.
-func trusting(pool *x509.CertPool, name string) grpc.DialOption {
-	config := &tls.Config{RootCAs: pool, ServerName: name, MinVersion: tls.VersionTLS12}
-	return grpc.WithTransportCredentials(credentials.NewTLS(config))
 }
