@@ -1,25 +1,15 @@
 package fidelity
 
 import (
-	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/health"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
-	"google.golang.org/grpc/resolver/manual"
 
 	"github.com/redial-dev/redial/instrument"
 	"github.com/redial-dev/redial/instrument/event"
@@ -27,10 +17,14 @@ import (
 
 const (
 	backends = 4
-	proxies  = 6
+	// proxies is how many there are, of which some speak TLS.
+	proxies  = 9
+	secured  = 3
 	channels = 24
+	// serverName is in the certificate of the proxies.
+	serverName = "chaos.test"
 	// meanInterval is the mean time between two steps of chaos.
-	meanInterval = 2 * time.Millisecond
+	meanInterval = 1500 * time.Microsecond
 	// downtime is how long a backend or proxy is down.
 	downtime = 20 * time.Millisecond
 	// connectTime is how long an attempt may take, and muteTime how long a proxy is silent.
@@ -38,14 +32,25 @@ const (
 	muteTime    = 200 * time.Millisecond
 	// rpcTime is the deadline of each RPC, and rpcInterval the time between two of a channel.
 	rpcTime     = 100 * time.Millisecond
-	rpcInterval = 2 * time.Millisecond
+	rpcInterval = 3 * time.Millisecond
+	// crowd is how many RPCs some channels make at once: more than a busy backend allows.
+	crowd = 2 * streams
+	// wakeTime is how long a channel that naps makes RPCs, idleTime its idle timeout, and slowest how long its names take
+	// to be resolved at most.
+	wakeTime = 200 * time.Millisecond
+	idleTime = 40 * time.Millisecond
+	slowest  = 40 * time.Millisecond
 )
 
 // environment is what chaos acts on.
 type environment struct {
-	handler  *instrument.Handler
-	random   *rand.Rand
-	ledger   *ledger
+	handler *instrument.Handler
+	random  *rand.Rand
+	ledger  *ledger
+	rpcs    rpcs
+	// serverTLS and clientTLS are of the proxies and channels that speak it.
+	serverTLS, clientTLS *tls.Config
+
 	backends []*backend
 	proxies  []*proxy
 	clients  []*client
@@ -63,86 +68,30 @@ type intervention struct {
 	causes []event.Cause
 }
 
-// backend is a gRPC server.
-type backend struct {
-	address string
-	mu      sync.Mutex
-	srv     *grpc.Server // Nil while it is down.
-	done    chan error
-}
-
-func (b *backend) start() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.srv != nil {
-		return nil
-	}
-	lis, err := net.Listen("tcp", b.address)
-	if err != nil {
-		return err
-	}
-	b.address = lis.Addr().String()
-	b.srv = grpc.NewServer(grpc.KeepaliveParams(keepalive.ServerParameters{
-		MaxConnectionAge: 300 * time.Millisecond, MaxConnectionAgeGrace: 50 * time.Millisecond,
-	}))
-	healthpb.RegisterHealthServer(b.srv, health.NewServer())
-	srv, done := b.srv, make(chan error, 1)
-	b.done = done
-	go func() { done <- srv.Serve(lis) }()
-	return nil
-}
-
-// stop ends the server, at once or by GOAWAY.
-func (b *backend) stop(gracefully bool) error {
-	b.mu.Lock()
-	srv, done := b.srv, b.done
-	b.srv = nil
-	b.mu.Unlock()
-	if srv == nil {
-		return nil
-	}
-	if gracefully {
-		srv.GracefulStop()
-	} else {
-		srv.Stop()
-	}
-	if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-		return err
-	}
-	return nil
-}
-
-// client is a channel with an RPC after the other.
-type client struct {
-	target   string
-	cc       *grpc.ClientConn
-	resolver *manual.Resolver
-	stop     context.CancelFunc
-	done     chan struct{}
-}
-
-// handshakes: some clients speak TLS, to backends that do not.
-var handshakes = []credentials.TransportCredentials{
-	insecure.NewCredentials(), insecure.NewCredentials(), insecure.NewCredentials(), insecure.NewCredentials(),
-	insecure.NewCredentials(), insecure.NewCredentials(), credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12}),
-}
-
-var policies = []string{`{}`, `{"loadBalancingConfig":[{"round_robin":{}}]}`}
-
-func newEnvironment(seed uint64, h *instrument.Handler) (*environment, error) {
+func newEnvironment(
+	seed uint64, h *instrument.Handler, cert tls.Certificate, pool *x509.CertPool,
+) (*environment, error) {
 	env := &environment{
-		handler: h, random: rand.New(rand.NewPCG(seed, 0)), ledger: &ledger{causes: map[string][]event.Cause{}},
+		handler: h, random: rand.New(rand.NewPCG(seed, 0)), ledger: &ledger{causes: map[ends][]event.Cause{}},
+		serverTLS: &tls.Config{
+			Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS12,
+		},
+		clientTLS:     &tls.Config{RootCAs: pool, ServerName: serverName, MinVersion: tls.VersionTLS12},
 		interventions: map[string][]intervention{},
 	}
-	for range backends {
-		b := &backend{address: "127.0.0.1:0"}
+	for i := range backends {
+		b := &backend{address: "127.0.0.1:0", busy: i == 0}
 		if err := b.start(); err != nil {
 			return env, err
 		}
 		env.backends = append(env.backends, b)
 	}
 	for i := range proxies {
-		p, err := newProxy(env.backends[i%backends].address, env.ledger)
+		var config *tls.Config
+		if i < secured {
+			config = env.serverTLS
+		}
+		p, err := newProxy(env.backends[i%backends].address, env.ledger, config)
 		if err != nil {
 			return env, err
 		}
@@ -158,61 +107,24 @@ func newEnvironment(seed uint64, h *instrument.Handler) (*environment, error) {
 	return env, nil
 }
 
-var numbers struct {
-	sync.Mutex
-	n int
-}
-
-func (env *environment) newClient() (*client, error) {
-	numbers.Lock()
-	numbers.n++
-	target := fmt.Sprintf("chaos:///%d", numbers.n)
-	numbers.Unlock()
-	c := &client{target: target, resolver: manual.NewBuilderWithScheme("chaos"), done: make(chan struct{})}
-	c.resolver.InitialState(env.addresses())
-	quick := backoff.Config{
-		BaseDelay: 10 * time.Millisecond, Multiplier: 1.2, Jitter: 0.2, MaxDelay: 50 * time.Millisecond,
-	}
-	var err error
-	c.cc, err = grpc.NewClient(target, grpc.WithTransportCredentials(handshakes[env.random.IntN(len(handshakes))]),
-		env.handler.DialOption(), grpc.WithResolvers(instrument.WrapResolver(c.resolver)),
-		grpc.WithDefaultServiceConfig(policies[env.random.IntN(len(policies))]),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: quick, MinConnectTimeout: connectTime}))
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	c.stop = cancel
-	go func() {
-		defer close(c.done)
-		c.call(ctx)
-	}()
-	return c, nil
-}
-
-// call makes RPCs, whatever becomes of them.
-func (c *client) call(ctx context.Context) {
-	rpcs := healthpb.NewHealthClient(c.cc)
-	tick := time.NewTicker(rpcInterval)
-	defer tick.Stop()
-	for {
-		one, cancel := context.WithTimeout(ctx, rpcTime)
-		_, _ = rpcs.Check(one, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
-		cancel()
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+// addresses returns endpoints of one or two of the proxies each. A few are of those that do not speak as the channel
+// does.
+func (env *environment) addresses(c *client) (state resolver.State) {
+	strange := env.oneOf(8)
+	var some []resolver.Address
+	for _, p := range env.proxies {
+		if strange || c.secure == (p.tls != nil) {
+			some = append(some, resolver.Address{Addr: p.address})
 		}
 	}
-}
-
-// addresses returns those of some of the proxies.
-func (env *environment) addresses() (state resolver.State) {
-	some := slices.Clone(env.proxies)
 	env.random.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
-	for _, p := range some[:1+env.random.IntN(3)] {
-		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: p.address}}})
+	for range 1 + env.random.IntN(3) {
+		n := min(1+env.random.IntN(2), len(some))
+		if n == 0 {
+			break
+		}
+		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: some[:n]})
+		some = some[n:]
 	}
 	return state
 }
@@ -244,14 +156,16 @@ func (env *environment) step() {
 	c := env.clients[env.random.IntN(len(env.clients))]
 	b := env.backends[env.random.IntN(len(env.backends))]
 	switch dice := env.random.IntN(100); {
-	case dice < 45:
+	case dice < 60:
+		end := []func(*pair){p.reset, p.reset, p.finish, p.cut}[env.random.IntN(4)]
 		if conn := p.any(env.random); conn != nil {
-			p.reset(conn)
+			end(conn)
 		}
 	case dice < 70:
-		if conn := p.any(env.random); conn != nil {
-			p.finish(conn)
-		}
+		env.inBackground(func() error {
+			env.stopThenCall(c)
+			return nil
+		})
 	case dice < 72:
 		gracefully := dice == 71
 		env.inBackground(func() error {
@@ -274,11 +188,25 @@ func (env *environment) step() {
 		})
 	case dice < 85:
 		env.note(c.target, event.CauseAddressRemoved, event.CauseLBPolicy)
-		c.resolver.UpdateState(env.addresses())
+		c.names.update(env.addresses(c))
 	case dice < 97:
 		c.cc.ResetConnectBackoff()
 	default:
 		env.replace(c)
+	}
+}
+
+// stopThenCall closes a channel's connection as a server does that stops, and makes an RPC at once.
+func (env *environment) stopThenCall(c *client) {
+	local := c.local.Load()
+	if local == nil {
+		return
+	}
+	for _, p := range env.proxies {
+		if conn := p.of(*local); conn != nil {
+			p.stop(conn)
+			c.rpc(c.ctx)
+		}
 	}
 }
 
@@ -299,7 +227,7 @@ func (env *environment) closeClient(c *client) {
 		env.fail(err)
 	}
 	c.stop()
-	<-c.done
+	c.all.Wait()
 }
 
 // run goes on until enough was witnessed.

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc/grpclog"
 
+	"github.com/redial-dev/redial/e2e/internal/loopback"
 	"github.com/redial-dev/redial/instrument"
 	"github.com/redial-dev/redial/instrument/event"
 )
@@ -29,6 +30,9 @@ const (
 	// unreportedPercent how large a part of all transitions that may be.
 	closing           = lag
 	unreportedPercent = 1
+	// uncountedShare: of so many RPCs that were killed one may not be counted. gRPC reports no error of one that dies
+	// after its headers and before its message.
+	uncountedShare = 500
 	// near is how long after an intervention of this side a transport may end because of it.
 	near = time.Second
 )
@@ -48,6 +52,11 @@ type journal struct {
 	subchannels map[int64][]transition
 	ended       []event.TransportEnded
 	open        int
+	// waits counts those of RPCs for each reason, and waiting those that go on.
+	waits   map[event.WaitReason]int
+	waiting int
+	// wakes counts the channels that woke, and secured the handshakes of TLS.
+	wakes, secured int
 }
 
 // Handle implements [event.Sink].
@@ -65,6 +74,19 @@ func (j *journal) Handle(_ context.Context, e event.Event) {
 	case event.TransportEnded:
 		j.open--
 		j.ended = append(j.ended, e)
+	case event.PickWaitStarted:
+		j.waits[e.Reason]++
+		j.waiting++
+	case event.PickWaitEnded:
+		j.waiting--
+	case event.ConnectStarted:
+		if e.Trigger == event.TriggerWake {
+			j.wakes++
+		}
+	case event.PhaseEnded:
+		if e.TLS != nil {
+			j.secured++
+		}
 	}
 }
 
@@ -81,7 +103,9 @@ type verdict struct {
 	// balancing policy, and so nobody.
 	unreported                         int
 	attributed, misattributed, unknown int
-	lags                               []time.Duration
+	// killed are the RPCs that their callers saw die with a transport, and uncounted those of them that redial did not.
+	killed, uncounted int64
+	lags              []time.Duration
 }
 
 func (v *verdict) percent() float64 {
@@ -111,15 +135,15 @@ func (v *verdict) compare(t *testing.T, id int64, have, want []transition) {
 			continue
 		}
 		v.missed++
-		t.Errorf("subchannel %d: missed %s; have %v, want %v", id, w.to, names(have), names(want))
+		t.Errorf("subchannel %d: missed %s; have %v, want %v", id, w.to, statesOf(have), statesOf(want))
 	}
 	for _, h := range have[i:] {
 		v.invented++
-		t.Errorf("subchannel %d: invented %s; have %v, want %v", id, h.to, names(have), names(want))
+		t.Errorf("subchannel %d: invented %s; have %v, want %v", id, h.to, statesOf(have), statesOf(want))
 	}
 }
 
-func names(all []transition) (states []event.State) {
+func statesOf(all []transition) (states []event.State) {
 	for _, t := range all {
 		states = append(states, t.to)
 	}
@@ -128,13 +152,19 @@ func names(all []transition) (states []event.State) {
 
 // checkCause holds the cause of a transport's end against what was done to it.
 func (v *verdict) checkCause(t *testing.T, env *environment, e event.TransportEnded) {
-	allowed := env.ledger.of(e.Conn.Local)
+	allowed := env.ledger.of(ends{e.Conn.Local, e.Conn.Remote})
+	if e.Conn == (event.Conn{}) && e.RPCs == 0 { // pick_first had one already, and shut this one down at once.
+		allowed = append(slices.Clone(allowed), event.CauseLBPolicy)
+	}
 	for _, a := range env.interventions[e.Target] {
 		if d := e.Lost.Sub(a.at); d > -near && d < near {
 			allowed = append(slices.Clone(allowed), a.causes...)
 		}
 	}
 	switch {
+	case e.Address != e.Conn.Remote:
+		v.misattributed++
+		t.Errorf("%s: its address is reported as %s", e, e.Address)
 	case slices.Contains(allowed, e.Cause):
 		v.attributed++
 	case e.Cause == event.CauseUnknown:
@@ -146,6 +176,42 @@ func (v *verdict) checkCause(t *testing.T, env *environment, e event.TransportEn
 	}
 }
 
+// checkRPCs holds what redial counts as killed against what the callers of each channel saw. Those that the channel's
+// close ended may have had a transport or not.
+func (v *verdict) checkRPCs(t *testing.T, env *environment, j *journal) {
+	counted := map[string]int64{}
+	for _, e := range j.ended {
+		counted[e.Target] += e.Interrupted
+	}
+	for target, d := range env.rpcs.byTarget {
+		v.killed += d.killed
+		v.uncounted += max(0, d.killed-counted[target])
+	}
+	for target, n := range counted {
+		if d := env.rpcs.byTarget[target]; n > d.killed+d.closed {
+			t.Errorf("%s: %d RPCs are recorded as killed; the callers saw %+v", target, n, d)
+		}
+	}
+	if v.uncounted*uncountedShare > v.killed {
+		t.Errorf("%d of %d RPCs that were killed are not counted", v.uncounted, v.killed)
+	}
+}
+
+// checkChaos checks that chaos did what it is meant to, and that nothing is left open.
+func (j *journal) checkChaos(t *testing.T) {
+	for _, reason := range []event.WaitReason{event.WaitNameResolution, event.WaitConnecting, event.WaitStreamQuota} {
+		if j.waits[reason] == 0 {
+			t.Errorf("no RPC waited for %s", reason)
+		}
+	}
+	if j.wakes == 0 || j.secured == 0 {
+		t.Errorf("%d channels woke, and %d handshakes were of TLS, want some", j.wakes, j.secured)
+	}
+	if j.waiting != 0 {
+		t.Errorf("%d waits are open at the end", j.waiting)
+	}
+}
+
 func TestFidelity(t *testing.T) {
 	for seed := *firstSeed; seed < *firstSeed+*seeds; seed++ {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { fidelity(t, seed) })
@@ -154,9 +220,10 @@ func TestFidelity(t *testing.T) {
 
 func fidelity(t *testing.T, seed uint64) {
 	log.take()
-	j := &journal{subchannels: map[int64][]transition{}}
+	j := &journal{subchannels: map[int64][]transition{}, waits: map[event.WaitReason]int{}}
 	h := instrument.NewHandler(instrument.WithSink(j), instrument.WithSpanRate(1))
-	env, err := newEnvironment(seed, h)
+	cert, pool := loopback.Certificate(t, serverName)
+	env, err := newEnvironment(seed, h, cert, pool)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,12 +257,15 @@ func fidelity(t *testing.T, seed uint64) {
 	for _, e := range j.ended {
 		v.checkCause(t, env, e)
 	}
+	v.checkRPCs(t, env, j)
+	j.checkChaos(t)
 	slices.Sort(v.lags)
 	fmt.Printf("seed %d: agreed %d (%.2f %%), missed %d, invented %d; %d more unreported at a close; "+
 		"lag p99 %v, at most %v\n"+
-		"        %d transports: attributed %d, misattributed %d, unknown %d\n",
+		"        %d transports: attributed %d, misattributed %d, unknown %d; killed %d RPCs, %d not counted\n"+
+		"        RPCs waited: %v\n",
 		seed, v.agreed, v.percent(), v.missed, v.invented, v.unreported, v.lags[len(v.lags)*99/100], v.lags[len(v.lags)-1],
-		len(j.ended), v.attributed, v.misattributed, v.unknown)
+		len(j.ended), v.attributed, v.misattributed, v.unknown, v.killed, v.uncounted, j.waits)
 	if v.unreported*100 > v.agreed*unreportedPercent {
 		t.Errorf("%d transitions were not heard, %d %% of all at most are plausible", v.unreported, unreportedPercent)
 	}

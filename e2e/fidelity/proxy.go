@@ -1,20 +1,24 @@
 package fidelity
 
 import (
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
 )
 
-// proxy stands between clients and one backend, does what chaos asks to connections, and keeps a ledger of it.
+// proxy stands between clients and one backend, does what chaos asks to connections, and keeps a ledger of it. It is
+// the clients' peer, of TLS too.
 type proxy struct {
 	backend string
 	ledger  *ledger
+	tls     *tls.Config // Nil where it speaks plain HTTP/2.
 
 	address  string // Set once.
 	mu       sync.Mutex
@@ -25,32 +29,49 @@ type proxy struct {
 }
 
 // pair is a client's connection and the backend's.
-type pair struct{ client, backend *net.TCPConn }
+type pair struct {
+	client, backend *net.TCPConn
+	// plain is what the client says: its connection, or what TLS makes of that.
+	plain closeWriter
+}
 
-// ledger records what ended each connection, as the proxy knows it, by the client's address.
+// closeWriter is a connection whose one direction can be closed.
+type closeWriter interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// ledger records what ended each connection, as the proxy knows it.
 type ledger struct {
 	mu     sync.Mutex
-	causes map[string][]event.Cause
+	causes map[ends][]event.Cause
 }
 
-func (l *ledger) note(client net.Addr, c event.Cause) {
+// ends are the addresses of a client's connection.
+type ends struct{ client, proxy string }
+
+func (c *pair) ends() ends {
+	return ends{c.client.RemoteAddr().String(), c.client.LocalAddr().String()}
+}
+
+func (l *ledger) note(c *pair, cause event.Cause) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.causes[client.String()] = append(l.causes[client.String()], c)
+	l.causes[c.ends()] = append(l.causes[c.ends()], cause)
 }
 
-func (l *ledger) of(client string) []event.Cause {
+func (l *ledger) of(e ends) []event.Cause {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.causes[client]
+	return l.causes[e]
 }
 
-func newProxy(backend string, l *ledger) (*proxy, error) {
+func newProxy(backend string, l *ledger, config *tls.Config) (*proxy, error) {
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	p := &proxy{backend: backend, ledger: l, address: lis.Addr().String(), conns: map[*pair]struct{}{}}
+	p := &proxy{backend: backend, ledger: l, tls: config, address: lis.Addr().String(), conns: map[*pair]struct{}{}}
 	p.take(lis)
 	return p, nil
 }
@@ -133,11 +154,21 @@ func (p *proxy) serve(client *net.TCPConn) {
 		_, _ = io.Copy(io.Discard, client) // Until the client gives up.
 		return
 	}
+	conn := &pair{client: client, plain: client}
+	if p.tls != nil {
+		secured := tls.Server(client, p.tls)
+		_ = client.SetDeadline(time.Now().Add(connectTime)) // If it fails, so does the handshake.
+		if err := secured.Handshake(); err != nil {
+			return // The client speaks plain HTTP/2, or gave up.
+		}
+		_ = client.SetDeadline(time.Time{})
+		conn.plain = secured
+	}
 	c, err := net.Dial("tcp", p.backend)
 	if err != nil {
 		return // The backend is down: the client sees a connection that ends at once.
 	}
-	conn := &pair{client, c.(*net.TCPConn)}
+	conn.backend = c.(*net.TCPConn)
 	defer conn.backend.Close()
 	p.mu.Lock()
 	p.conns[conn] = struct{}{}
@@ -149,15 +180,15 @@ func (p *proxy) serve(client *net.TCPConn) {
 	}()
 	var both sync.WaitGroup
 	both.Go(func() { // Ends when the client closes, or is reset.
-		_, err := io.Copy(conn.backend, client)
+		_, err := io.Copy(conn.backend, conn.plain)
 		_ = conn.backend.CloseWrite() // It may be closed already.
 		if err != nil {
 			_, _ = io.Copy(io.Discard, client) // What is not read would make the kernel send RST.
 		}
 	})
 	both.Go(func() {
-		frames := &goAways{found: func() { p.ledger.note(client.RemoteAddr(), event.CauseGoAway) }}
-		_, err := io.Copy(io.MultiWriter(frames, client), conn.backend)
+		frames := &goAways{found: func() { p.ledger.note(conn, event.CauseGoAway) }}
+		_, err := io.Copy(io.MultiWriter(frames, conn.plain), conn.backend)
 		if err == nil || !errors.Is(err, net.ErrClosed) {
 			p.finish(conn)
 		}
@@ -165,18 +196,45 @@ func (p *proxy) serve(client *net.TCPConn) {
 	both.Wait()
 }
 
-// finish sends the client FIN, and reads on until it closes too, so that no RST follows.
+// finish says that nothing more will come, by close_notify where the client speaks TLS and by FIN where it does not,
+// and reads on until the client closes too, so that no RST follows.
 func (p *proxy) finish(c *pair) {
-	p.ledger.note(c.client.RemoteAddr(), event.CausePeerClosed)
-	_ = c.client.CloseWrite() // The client may have closed first.
+	p.ledger.note(c, event.CausePeerClosed)
+	_ = c.plain.CloseWrite() // The client may have closed first.
+}
+
+// cut sends the client FIN, without a word of TLS.
+func (p *proxy) cut(c *pair) {
+	p.ledger.note(c, event.CausePeerClosed)
+	_ = c.client.CloseWrite()
+}
+
+// stop does as a server that stops: whatever the client still sends is answered by RST.
+func (p *proxy) stop(c *pair) {
+	p.finish(c)
+	p.cut(c)
+	_ = c.client.Close()
+	_ = c.backend.Close()
 }
 
 // reset sends the client RST.
 func (p *proxy) reset(c *pair) {
-	p.ledger.note(c.client.RemoteAddr(), event.CauseConnectionReset)
+	p.ledger.note(c, event.CauseConnectionReset)
 	_ = c.client.SetLinger(0)
 	_ = c.client.Close()
 	_ = c.backend.Close()
+}
+
+// of returns the connection of this client's address, or nil.
+func (p *proxy) of(client string) *pair {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		if c.ends().client == client {
+			return c
+		}
+	}
+	return nil
 }
 
 // any returns a random connection that is up, or nil.
