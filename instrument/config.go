@@ -26,6 +26,7 @@ type config struct {
 	spanRate       float64
 	maxTargets     int
 	tcpEvery       time.Duration
+	patience       time.Duration // How long a hook waits for a function of the user's.
 }
 
 const (
@@ -43,6 +44,7 @@ func newConfig(opts []Option) config {
 		backoff:        backoff.DefaultConfig,
 		spanRate:       DefaultSpanRate,
 		maxTargets:     DefaultMaxTargets,
+		patience:       askTime,
 	}
 	for _, o := range opts {
 		if o != nil {

@@ -3,7 +3,11 @@ package instrument
 import (
 	"context"
 	"runtime"
+	"time"
 )
+
+// WithPatience sets how long a hook waits for a function of the user's.
+func WithPatience(d time.Duration) Option { return func(c *config) { c.patience = d } }
 
 // Held reports whether the refusal of an RPC is held until the RPC is over.
 func (h *Handler) Held() bool { return h.observer.RPCsHeld() }

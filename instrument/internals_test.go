@@ -82,7 +82,9 @@ func (env *changed) awaitFailed(fact grpcinternals.Fact) {
 	if len(all) != 1 {
 		env.t.Errorf("%d reports, want one: %q", len(all), all)
 	}
-	for _, part := range []string{string(fact), grpc.Version, instrument.Version, fact.Unknown(), "newer redial", "/issues"} {
+	for _, part := range []string{
+		string(fact), grpc.Version, instrument.Version, fact.Unknown(), "newer redial", "/issues",
+	} {
 		if !strings.Contains(all[0], part) || part == "" {
 			env.t.Errorf("the report does not say %q: %s", part, all[0])
 		}
@@ -210,15 +212,15 @@ const changedPolicy = `{"loadBalancingConfig":[{"test_changed":{}}]}`
 
 type changedBuilder struct{}
 
-// changes is what the test that runs changes.
-var changes atomic.Pointer[func(balancer.ClientConn, balancer.BuildOptions) (balancer.ClientConn, balancer.BuildOptions)]
+// changes is what the test that runs changes of what a policy is built with.
+var changes atomic.Pointer[func(balancer.ClientConn, *balancer.BuildOptions) balancer.ClientConn]
 
 func init() { balancer.Register(changedBuilder{}) }
 
 func (changedBuilder) Name() string { return "test_changed" }
 
 func (changedBuilder) Build(cc balancer.ClientConn, opts balancer.BuildOptions) balancer.Balancer {
-	cc, opts = (*changes.Load())(cc, opts)
+	cc = (*changes.Load())(cc, &opts)
 	return balancer.Get(pickfirst.Name).Build(cc, opts)
 }
 
@@ -236,9 +238,9 @@ func TestChannelStateFrozen(t *testing.T) {
 	record, state := &frozen{ID: 1 << 40}, connectivity.Connecting
 	record.ChannelMetrics.State.Store(&state)
 	env := newChanged(t, func() {
-		build := func(cc balancer.ClientConn, opts balancer.BuildOptions) (balancer.ClientConn, balancer.BuildOptions) {
+		build := func(cc balancer.ClientConn, opts *balancer.BuildOptions) balancer.ClientConn {
 			record.Identifier, opts.ChannelzParent = opts.ChannelzParent, record
-			return cc, opts
+			return cc
 		}
 		changes.Store(&build)
 	})
@@ -268,11 +270,11 @@ func (c recording) MetricsRecorder() estats.MetricsRecorder { return c.recorder 
 func TestRecordersShared(t *testing.T) {
 	env := newChanged(t, func() {
 		var first atomic.Pointer[recording]
-		build := func(cc balancer.ClientConn, opts balancer.BuildOptions) (balancer.ClientConn, balancer.BuildOptions) {
+		build := func(cc balancer.ClientConn, opts *balancer.BuildOptions) balancer.ClientConn {
 			if first.CompareAndSwap(nil, &recording{recorder: cc.MetricsRecorder()}) {
-				return cc, opts
+				return cc
 			}
-			return recording{cc, first.Load().recorder}, opts
+			return recording{cc, first.Load().recorder}
 		}
 		changes.Store(&build)
 	})
@@ -361,8 +363,8 @@ func TestRegisteredLate(t *testing.T) {
 
 var triedOn = regexp.MustCompile("Tried on grpc-go .*")
 
-// Each fact was tried on the gRPC of go.mod, where the environment of every test fails if one does not hold, and its file
-// says so. e2e/grpcversions.sh tries others.
+// Each fact was tried on the gRPC of go.mod, where the environment of every test fails if one does not hold, and its
+// file says so. e2e/grpcversions.sh tries others.
 func TestTriedVersions(t *testing.T) {
 	minor := grpc.Version[:strings.LastIndex(grpc.Version, ".")]
 	files, err := filepath.Glob("internal/hooks/grpcinternals/*.go")

@@ -3,7 +3,6 @@ package instrument
 import (
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/internal/report"
@@ -19,7 +18,7 @@ type targets struct {
 	rename func(target string) string // Nil stands for redial's own.
 	keep   func(target string) bool   // Nil stands for all.
 	limit  int                        // Zero stands for none.
-	asking chan struct{}              // Full while the user's functions run as often as they may at once.
+	asker  *asker
 	guard  *guard.Guard
 	faults *report.Limiter
 
@@ -30,7 +29,7 @@ type targets struct {
 // newTargets returns targets without a name yet.
 func newTargets(c config, faults *report.Limiter) *targets {
 	return &targets{
-		rename: c.renameTarget, keep: c.keepTarget, limit: c.maxTargets, asking: make(chan struct{}, maxAsked),
+		rename: c.renameTarget, keep: c.keepTarget, limit: c.maxTargets, asker: newAsker(c.patience),
 		guard: guard.New("the target filter or rename panicked (its target is shown as other)", faults), faults: faults,
 		named: map[string]struct{}{},
 	}
@@ -89,15 +88,8 @@ func (t *targets) claim(name string) bool {
 	return true
 }
 
-const (
-	// decisionTime is how long a hook waits for the user's functions.
-	decisionTime = 250 * time.Millisecond
-	// maxAsked bounds the goroutines that they may block.
-	maxAsked = 8
-)
-
 var errSlow = fmt.Errorf("redial: the target filter or rename took longer than %v, so that its target is shown as other: "+
-	"it must not block (see instrument.WithTargetFilter)", decisionTime)
+	"it must not block (see instrument.WithTargetFilter)", askTime)
 
 // decision is a target's name, and whether it is shown by that.
 type decision struct {
@@ -111,26 +103,13 @@ func (t *targets) decide(canonical string) (name string, kept bool) {
 	if t.rename == nil && t.keep == nil {
 		return target.Clean(target.Rename(canonical)), true
 	}
-	select {
-	case t.asking <- struct{}{}:
-	default:
+	d, inTime := ask(t.asker, func() decision {
+		return guard.Value(t.guard, decision{}, func() decision { return t.ask(canonical) })
+	})
+	if !inTime {
 		t.faults.Report("target", errSlow)
-		return "", false
 	}
-	begun, decided := make(chan struct{}), make(chan decision, 1)
-	go func() {
-		defer func() { <-t.asking }()
-		close(begun)
-		decided <- guard.Value(t.guard, decision{}, func() decision { return t.ask(canonical) })
-	}()
-	<-begun
-	select {
-	case d := <-decided:
-		return d.name, d.kept
-	case <-time.After(decisionTime):
-		t.faults.Report("target", errSlow)
-		return "", false
-	}
+	return d.name, d.kept
 }
 
 func (t *targets) ask(canonical string) decision {

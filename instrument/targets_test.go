@@ -25,7 +25,7 @@ func TestManyTargets(t *testing.T) {
 		filtered = targets / 10
 		limit    = 50
 	)
-	env := newEnvironment(t, instrument.WithMaxTargets(limit),
+	env := newEnvironment(t, instrument.WithMaxTargets(limit), instrument.WithPatience(patience),
 		instrument.WithTargetFilter(func(target string) bool { return !strings.HasSuffix(target, "0") }))
 	refuse := grpc.WithContextDialer(func(context.Context, string) (net.Conn, error) { return nil, errors.New("refused") })
 	var dialers sync.WaitGroup

@@ -48,16 +48,17 @@ func (c Cleaner) Address(s string) string {
 	return Name(c.redact(s))
 }
 
-// Error returns the error, with a clean text if its own is not. It unwraps to the original.
-func (c Cleaner) Error(err error) error {
+// Error returns the error, with a clean text if its own is not, and whether it is not. It unwraps to the original.
+func (c Cleaner) Error(err error) (clean error, changed bool) {
 	if err == nil {
-		return nil
+		return nil, false
 	}
-	original := err.Error()
-	if clean := c.Text(original); clean != original {
-		return &cleaned{clean, err}
+	original := err.Error() // Once: a long one takes its time.
+	text := c.Text(original)
+	if text == original {
+		return err, false
 	}
-	return err
+	return &cleaned{text, err}, true
 }
 
 // cleaned is an error with another text.

@@ -50,14 +50,14 @@ func TestName(t *testing.T) {
 // An error keeps what it is, and what it wraps.
 func TestError(t *testing.T) {
 	c := text.NewCleaner([]string{"hunter2"})
-	if err := c.Error(nil); err != nil {
+	if err, changed := c.Error(nil); err != nil || changed {
 		t.Errorf("nil becomes %v", err)
 	}
-	if have := c.Error(io.EOF); have != io.EOF {
+	if have, changed := c.Error(io.EOF); have != io.EOF || changed {
 		t.Errorf("io.EOF becomes %v", have)
 	}
 	dirty := errors.Join(errors.New("hunter2\xff"), io.EOF)
-	if have := c.Error(dirty); !errors.Is(have, io.EOF) || have.Error() != "***\uFFFD\nEOF" {
+	if have, changed := c.Error(dirty); !changed || !errors.Is(have, io.EOF) || have.Error() != "***\uFFFD\nEOF" {
 		t.Errorf("%q becomes %q", dirty, have)
 	}
 }

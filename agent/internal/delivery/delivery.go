@@ -89,7 +89,8 @@ func (r *Reporter) Flush(flush func(context.Context) error) { _ = flush(r.stop) 
 
 // report reports an error, whose text a collector may have written.
 func (r *Reporter) report(kind report.Kind, err error) {
-	r.limit.Report(kind, text.Cleaner{}.Error(err))
+	clean, _ := text.Cleaner{}.Error(err)
+	r.limit.Report(kind, clean)
 }
 
 // lost counts and reports spans that are lost.

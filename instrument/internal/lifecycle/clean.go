@@ -119,11 +119,7 @@ func (t *texts) tls(tls **event.TLS) {
 }
 
 func (t *texts) error(err *error) {
-	if *err == nil {
-		return
-	}
-	original := (*err).Error()
-	if clean := t.Text(original); clean != original {
-		*err, t.changed = t.Error(*err), true
+	if clean, changed := t.Error(*err); changed {
+		*err, t.changed = clean, true
 	}
 }
