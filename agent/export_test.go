@@ -20,7 +20,18 @@ var UnknownVariables = unknownVariables
 const (
 	MaxAnswers = maxAnswers
 	MaxConns   = maxConns
+	MaxHeader  = maxHeader
+	ReadTime   = readTime
+	WriteTime  = writeTime
+	IdleTime   = idleTime
 )
+
+// Serve serves what a listener accepts as the agent does, until the function that it returns is called.
+func Serve(l net.Listener, h http.Handler) (shutdown func(context.Context) error) {
+	s := &server{listener: l, limiter: report.New(otel.Handle), done: make(chan error, 1)}
+	s.serve(h)
+	return s.shutdown
+}
 
 // Limited is limited.
 var Limited = limited
