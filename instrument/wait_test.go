@@ -322,6 +322,52 @@ func TestWaitForStream(t *testing.T) {
 	env.shutdown()
 }
 
+// Each of several handlers of a channel sees that an RPC waits for a stream.
+func TestWaitForStreamOfSeveralHandlers(t *testing.T) {
+	env := newEnvironment(t)
+	var others [2]struct {
+		handler *instrument.Handler
+		waits   atomic.Int64
+	}
+	var options []grpc.DialOption
+	for i := range others {
+		o := &others[i]
+		o.handler = instrument.NewHandler(instrument.WithSink(event.SinkFunc(func(_ context.Context, e event.Event) {
+			if w, ok := e.(event.PickWaitEnded); ok && w.Reason == event.WaitStreamQuota {
+				o.waits.Add(1)
+			}
+		})))
+		options = append(options, o.handler.DialOption())
+	}
+	cc := env.dial(env.serve("S1", grpc.MaxConcurrentStreams(1)).address, options...)
+	env.connect(cc)
+	mustCall(t, cc)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	end := env.streamWith(ctx, cc)
+	wait := env.rpcInBackground(context.Background(), "RPC", cc)
+	env.await(1, "a wait for a stream", func(e event.Event) bool {
+		w, ok := e.(event.PickWaitStarted)
+		return ok && w.Reason == event.WaitStreamQuota
+	})
+	cancel()
+	wantCode(t, wait(), codes.OK)
+	wantCode(t, end(), codes.Canceled)
+	if have := len(env.waitsFor(event.WaitStreamQuota)); have != 1 {
+		t.Errorf("the first handler saw %d waits for a stream", have)
+	}
+	env.closeAll()
+	for i := range others {
+		if err := others[i].handler.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if have := others[i].waits.Load(); have != 1 {
+			t.Errorf("another handler saw %d waits for a stream", have)
+		}
+	}
+	env.shutdown()
+}
+
 // slowToken takes its time for the credentials of an RPC, and waits for the RPC's end meanwhile.
 type slowToken struct{}
 

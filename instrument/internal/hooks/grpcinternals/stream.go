@@ -15,15 +15,16 @@ var StreamNames = struct{ Waiting, Making, Package string }{
 	Package: "google.golang.org/grpc/internal/transport.",
 }
 
-// WaitsForStream reports whether the caller's caller, below package context, is gRPC that waits for a stream since the
-// server's limit on concurrent streams is used up. It is known unless gRPC's transport asks at a place that redial does
-// not know. It takes a microsecond.
+// WaitsForStream reports whether who asks the calling method of a context, through others that wrap it, is gRPC that
+// waits for a stream since the server's limit on concurrent streams is used up. It is known unless gRPC's transport asks
+// at a place that redial does not know. It takes a microsecond.
 func WaitsForStream() (waits, known bool) {
-	var pcs [8]uintptr
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
+	var pcs [16]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+	asked, _ := frames.Next()
 	for {
 		frame, more := frames.Next()
-		if !strings.HasPrefix(frame.Function, "context.") {
+		if frame.Function != asked.Function && !strings.HasPrefix(frame.Function, "context.") {
 			waits = frame.Function == StreamNames.Waiting
 			return waits, waits || frame.Function == StreamNames.Making || !strings.HasPrefix(frame.Function, StreamNames.Package)
 		}
