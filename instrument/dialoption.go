@@ -10,10 +10,10 @@ import (
 	"google.golang.org/grpc"
 )
 
-// DialOption makes redial observe the channel that is given it. Call it for each channel. Without options all channels of
-// the process share one handler, with the global providers. With options it is short for NewHandler(opts...).DialOption()
-// and makes a handler, which stays for as long as its meter provider: for several channels keep a handler, and call its
-// [Handler.DialOption] for each.
+// DialOption makes redial observe the channel that is given it. Call it for each channel. Without options all channels
+// of the process share one handler, with the global providers. With options it is short for
+// NewHandler(opts...).DialOption() and makes a handler, which stays for as long as its meter provider: for several
+// channels keep a handler, and call its [Handler.DialOption] for each.
 func DialOption(opts ...Option) grpc.DialOption {
 	if len(opts) == 0 {
 		return sharedHandler().DialOption()

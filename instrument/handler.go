@@ -71,10 +71,10 @@ func NewHandler(opts ...Option) *Handler {
 	}
 }
 
-// DialOption makes the handler observe the channel that is given it. Call it for each channel. An option that is given to
-// several channels observes them too, but redial does not know then which of them an RPC belongs to before a picker has
-// seen it. Waits for a stream are then seen only of RPCs that begin while a channel of the handler is not READY, and an RPC
-// that dies before a picker has seen it only while one channel alone is not READY.
+// DialOption makes the handler observe the channel that is given it. Call it for each channel. An option that is given
+// to several channels observes them too, but redial does not know then which of them an RPC belongs to before a picker
+// has seen it. Waits for a stream are then seen only of RPCs that begin while a channel of the handler is not READY,
+// and an RPC that dies before a picker has seen it only while one channel alone is not READY.
 func (h *Handler) DialOption() grpc.DialOption { return grpc.WithStatsHandler(h.StatsHandler()) }
 
 // StatsHandler returns what [Handler.DialOption] gives to gRPC, for code that takes a stats.Handler. It must reach

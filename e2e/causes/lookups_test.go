@@ -19,7 +19,7 @@ func TestThrottleIsNoLookup(t *testing.T) {
 	}
 	dns.SetMinResolutionInterval(time.Second)
 	env := newEnvironment(t)
-	cc := env.client("dns://" + slowNameServer(t) + "/service.test:1") // Nobody listens there: gRPC asks for the name again.
+	cc := env.client("dns://" + slowNameServer(t) + "/service.test:1") // Nobody listens: gRPC asks for the name again.
 	cc.Connect()
 	first := await(env, func(event.Resolved) bool { return true })
 	second := await(env, func(e event.Resolved) bool { return e.Time.After(first.Time) })

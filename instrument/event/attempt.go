@@ -83,7 +83,8 @@ func (AttemptEnded) Name() string { return "attempt.ended" }
 
 func (e AttemptEnded) String() string {
 	return fmt.Sprintf("subchannel %d: attempt %d%s: %s after %v%s%s",
-		e.Subchannel, e.Number, toward(e.Address, e.Proxy), e.Outcome, e.Time.Sub(e.Start), with(" in ", string(e.Phase), ""), because(e.Err))
+		e.Subchannel, e.Number, toward(e.Address, e.Proxy), e.Outcome, e.Time.Sub(e.Start),
+		with(" in ", string(e.Phase), ""), because(e.Err))
 }
 
 // toward describes where an attempt leads to, as far as it is known.

@@ -80,7 +80,8 @@ func (Resolved) Name() string { return "resolve.ended" }
 
 func (e Resolved) String() string {
 	if e.Outcome == OutcomeReady {
-		return fmt.Sprintf("channel %d: resolved %s%s", e.Channel, count(e.Addresses, "address", "addresses"), e.took(" in "))
+		return fmt.Sprintf("channel %d: resolved %s%s",
+			e.Channel, count(e.Addresses, "address", "addresses"), e.took(" in "))
 	}
 	return fmt.Sprintf("channel %d: name resolution %s%s%s", e.Channel, e.Outcome, e.took(" after "), because(e.Err))
 }

@@ -13,7 +13,8 @@ import (
 // Dial is one call of a dialer that reports each address.
 type Dial struct{ subchannel *record.Subchannel }
 
-// StartDial records that the dialer is called with an address. A call with a context that is not gRPC's is not recorded.
+// StartDial records that the dialer is called with an address. A call with a context that is not gRPC's is not
+// recorded.
 func StartDial(ctx context.Context, o *record.Observer, address string) Dial {
 	return guard.Value(o.Guard(), Dial{}, func() Dial {
 		with := credentials.ClientHandshakeInfoFromContext(ctx).Attributes
