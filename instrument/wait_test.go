@@ -21,6 +21,7 @@ import (
 
 	"github.com/redial-dev/redial/instrument"
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/snapshot"
 )
 
 // slowResolver answers when the test says so.
@@ -286,6 +287,36 @@ func TestRefusedThenRetried(t *testing.T) {
 		if _, ok := e.(event.RPCRefused); ok {
 			t.Errorf("an RPC that was answered is reported as refused:\n%s", env.eventText())
 		}
+	}
+	env.closeAll()
+	env.shutdown()
+}
+
+// The snapshot shows since when a name is resolved, or what the resolver answered.
+func TestSnapshotOfResolver(t *testing.T) {
+	env := newEnvironment(t)
+	r := &slowResolver{}
+	cc := env.dial("slow:///name", r.option())
+	cc.Connect()
+	wait(t, "the resolver is asked", func() bool { return r.conn.Load() != nil })
+	shown := func() snapshot.Resolver {
+		t.Helper()
+		if have := env.handler.Channels(); len(have) == 1 && have[0].Resolver != nil {
+			return *have[0].Resolver
+		}
+		t.Fatal("the snapshot shows no resolver")
+		return snapshot.Resolver{}
+	}
+	if s := shown(); s.Since == nil || s.Answered != nil {
+		t.Errorf("before the answer: %+v", s)
+	}
+	(*r.conn.Load()).ReportError(errors.New("no such service"))
+	if s := shown(); s.Since != nil || s.Answered == nil || s.ErrorType != "name_resolution" || s.Error != "no such service" {
+		t.Errorf("after a failure: %+v", s)
+	}
+	r.answer(t, env.serve("S1").address)
+	if s := shown(); s.Answered == nil || s.Addresses != 1 || s.Error != "" || s.ErrorType != "" {
+		t.Errorf("after an answer: %+v", s)
 	}
 	env.closeAll()
 	env.shutdown()

@@ -16,9 +16,22 @@ type Channel struct {
 	// State is the channel's connectivity state, and Since when it was first seen.
 	State event.State `json:"state"`
 	Since time.Time   `json:"since"`
+	// Resolver is nil before it was asked.
+	Resolver *Resolver `json:"resolver,omitempty"`
 	// Waiting counts the RPCs that wait for a transport now.
 	Waiting   int        `json:"rpcs_waiting"`
 	Endpoints []Endpoint `json:"endpoints"`
+}
+
+// Resolver is a channel's name resolver.
+type Resolver struct {
+	// Since is when it was first asked, where it has not answered yet, and Answered when it last did. One of them is nil.
+	Since    *time.Time `json:"resolving_since,omitempty"`
+	Answered *time.Time `json:"answered,omitempty"`
+	// Addresses counts those of the last answer, whose failure is Error, and ErrorType its class.
+	Addresses int    `json:"addresses"`
+	Error     string `json:"error,omitempty"`
+	ErrorType string `json:"error_type,omitempty"`
 }
 
 // Endpoint is what a person calls a connection: one pick_first instance, or one subchannel of a policy that makes them

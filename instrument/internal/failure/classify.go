@@ -27,6 +27,15 @@ func Type(err error) string {
 	return Other
 }
 
+// PickType returns the error.type of an RPC that got no transport, where no failure of an endpoint explains it. What it
+// ended with is the picker's word then, unless its time ran out.
+func PickType(err error) string {
+	if t := Type(err); t != Other {
+		return t
+	}
+	return LBPolicy
+}
+
 // ErrNoAddresses is the failure of a resolution whose answer has no addresses, in gRPC's words.
 var ErrNoAddresses = errors.New("produced zero addresses")
 

@@ -55,6 +55,8 @@ const (
 	OutlierEjected = "outlier_ejected"
 	// HealthCheckFailed: the server says that it does not serve (gRFC A17), on a READY transport.
 	HealthCheckFailed = "health_check_failed"
+	// LBPolicy: a load balancing policy refused the RPC for a reason of its own, and no endpoint failed.
+	LBPolicy = "lb_policy"
 	// Cancelled: this side gave up.
 	Cancelled = "cancelled"
 	// Other: none of the above. The error's text says more.
@@ -64,7 +66,7 @@ const (
 // HealthTypes lists the values of error.type of READY transports that are not in use.
 var HealthTypes = []string{OutlierEjected, HealthCheckFailed}
 
-// Types lists the other values of error.type.
+// Types lists the other values of error.type, but for LBPolicy, which only RPCs have.
 var Types = []string{
 	ConnectionRefused, Timeout, HostUnreachable, NetworkUnreachable, ConnectionReset, ClosedByPeer, NoSuchFile,
 	PermissionDenied, BacklogFull, AddressNotAvailable, AddressFamilyNotSupported, ResourceExhausted, InvalidAddress,

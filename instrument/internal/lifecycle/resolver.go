@@ -23,8 +23,16 @@ type Resolver struct {
 	// took is the time until the first answer, which gRPC waits for; it need not answer later questions. It is zero before
 	// that; reported is then the time after which the resolution was last reported to go on.
 	took, reported time.Duration
-	// failure is the class of the last answer's failure, or empty.
-	failure string
+	// last is the answer that came last.
+	last answer
+}
+
+// answer is what a resolver answered. Its failure is the class of its error, or empty.
+type answer struct {
+	at        time.Time
+	addresses int
+	err       error
+	failure   string
 }
 
 // OpenResolver adds a resolver to the channel.
@@ -102,9 +110,9 @@ func (r *Resolver) emit(at time.Time, addresses int, outcome event.Outcome, err 
 	if !r.answered() {
 		r.took = max(header.Time.Sub(r.start), 1)
 	}
-	r.asked, r.failure = time.Time{}, failure.ResolutionType(err)
+	r.asked, r.last = time.Time{}, answer{header.Time, addresses, err, failure.ResolutionType(err)}
 	r.ch.emit(event.Resolved{
-		Header: header, Start: start, Addresses: addresses, Outcome: outcome, Err: err, ErrorType: r.failure,
+		Header: header, Start: start, Addresses: addresses, Outcome: outcome, Err: err, ErrorType: r.last.failure,
 	})
 	if outcome != event.OutcomeReady {
 		return

@@ -14,12 +14,28 @@ func (c *Channel) Snapshot() snapshot.Channel {
 		ID: c.id, Target: c.target, State: c.state, Since: c.stateSince, Waiting: len(c.waits),
 		Endpoints: []snapshot.Endpoint{},
 	}
+	if c.resolver != nil {
+		s.Resolver = c.resolver.snapshot()
+	}
 	for _, p := range c.policies {
 		for _, e := range p.endpoints {
 			s.Endpoints = append(s.Endpoints, e.snapshot())
 		}
 	}
 	slices.SortFunc(s.Endpoints, func(a, b snapshot.Endpoint) int { return cmp.Compare(a.ID, b.ID) })
+	return s
+}
+
+func (r *Resolver) snapshot() *snapshot.Resolver {
+	if !r.answered() {
+		since := r.start
+		return &snapshot.Resolver{Since: &since}
+	}
+	last := r.last
+	s := &snapshot.Resolver{Answered: &last.at, Addresses: last.addresses, ErrorType: last.failure}
+	if last.err != nil {
+		s.Error = r.ch.texts.Text(last.err.Error())
+	}
 	return s
 }
 

@@ -220,7 +220,7 @@ func (w *Wait) failure(o event.Outcome, err error) string {
 	if o == event.OutcomeDeadlineExceeded {
 		return failure.Timeout
 	}
-	return failure.Type(err)
+	return failure.PickType(err)
 }
 
 // failureOf returns the class of the failure that keeps a policy, or any of the channel's where that is nil, from being
@@ -236,7 +236,7 @@ func (c *Channel) resolveFailure() string {
 	if c.resolver == nil {
 		return ""
 	}
-	return c.resolver.failure
+	return c.resolver.last.failure
 }
 
 // failed returns the endpoint that failed last, of a policy or of the whole channel.
@@ -281,7 +281,7 @@ func (c *Channel) Refuse(
 		Header: c.header(at), Context: ctx, Method: method, Reason: reason, Err: err, ErrorType: c.failureOf(p),
 	}
 	if refused.ErrorType == "" {
-		refused.ErrorType = failure.Type(err)
+		refused.ErrorType = failure.PickType(err)
 	}
 	if e := c.failed(p); e != nil {
 		refused.Endpoint = e.id

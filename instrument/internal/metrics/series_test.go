@@ -48,7 +48,7 @@ func everything() (all []event.Event) {
 	}
 	all = append(all, event.AttemptEnded{Header: head, Start: start, Outcome: event.OutcomeFailed, Err: errFailed,
 		ErrorType: failure.HealthCheckFailed})
-	for _, class := range slices.Concat(failure.Types, failure.HealthTypes) {
+	for _, class := range slices.Concat(failure.Types, failure.HealthTypes, []string{failure.LBPolicy}) {
 		all = append(all, event.RPCRefused{Header: head, Context: context.Background(), Err: errFailed, ErrorType: class})
 	}
 	for _, o := range []event.Outcome{event.OutcomeElapsed, event.OutcomeReset, event.OutcomeShutdown} {

@@ -64,7 +64,27 @@ func (env *environment) unhealthy(cc *grpc.ClientConn, errorType string) {
 	if endpoint.ErrorType != errorType || endpoint.State != event.StateTransientFailure {
 		env.t.Errorf("the snapshot shows %s, %s", endpoint.State, endpoint.ErrorType)
 	}
+	if s := endpoint.Subchannels; len(s) != 1 || s[0].ID == 0 || s[0].State != event.StateReady {
+		env.t.Errorf("the snapshot shows %+v", s)
+	}
 	recordType(errorType)
+}
+
+// A policy has no children to ask for a transport: no endpoint failed, and the policy refuses the RPC by itself.
+func TestPolicyRefuses(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t)
+	cc := env.client("passthrough:///unused", grpc.WithDefaultServiceConfig(
+		`{"loadBalancingConfig":[{"weighted_target_experimental":{"targets":{}}}]}`))
+	ctx, cancel := context.WithTimeout(context.Background(), testTimeout)
+	defer cancel()
+	if _, err := healthpb.NewHealthClient(cc).Check(ctx, &healthpb.HealthCheckRequest{}); err == nil {
+		t.Error("an RPC was answered, and there is nobody to answer it")
+	}
+	if e := await(env, func(event.RPCRefused) bool { return true }); e.ErrorType != "lb_policy" {
+		t.Errorf("%s: the type is %s", e, e.ErrorType)
+	}
+	recordType("lb_policy")
 }
 
 // Outlier detection ejects a server whose RPCs fail: its transport stays READY, and RPCs are refused for that.
