@@ -44,6 +44,11 @@ func TestMemoryOfSubchannels(t *testing.T) {
 			redial := instrument.NewHandler(instrument.WithTracerProvider(nooptrace.NewTracerProvider()),
 				instrument.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader()))))
 			closed := 0
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Logf("%d of %d closed channels are freed, and redial has %d", many.freed.Load(), closed, len(redial.Channels()))
+				}
+			})
 			// measure returns the memory and the goroutines that each subchannel takes.
 			measure := func(h stats.Handler) (memory float64, goroutines int) {
 				heap, running := liveHeap(), runtime.NumGoroutine()
