@@ -39,6 +39,7 @@ func (many *manyChannels) dial(target string, h stats.Handler, opts ...grpc.Dial
 	creds := &tracked{TransportCredentials: insecure.NewCredentials()}
 	runtime.AddCleanup(creds, func(n *atomic.Int64) { n.Add(1) }, &many.freed)
 	cc, err := grpc.NewClient(target, append(opts, grpc.WithStatsHandler(h), grpc.WithTransportCredentials(creds),
+		grpc.WithIdleTimeout(0), // Its timer, once stopped, holds on to the channel until the runtime removes it.
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", many.address)
 		}))...)
