@@ -127,19 +127,90 @@ func deafen(t *testing.T, c *net.TCPConn, on bool) {
 	}
 }
 
-// Packets vanish: gRPC takes the transport for READY, and only an RPC's deadline shows that it is not. It was to be seen
-// in no signal.
-func TestStalled(t *testing.T) {
-	env := newEnvironment(t)
-	srv := env.serve("S1")
+// handingOut is a dialer that hands out its connections.
+func handingOut() (grpc.DialOption, <-chan *net.TCPConn) {
 	dialed := make(chan *net.TCPConn, 1)
-	cc := env.dial(srv.address, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+	return grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 		c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 		if err == nil {
 			dialed <- c.(*net.TCPConn)
 		}
 		return c, err
-	}))
+	}), dialed
+}
+
+// acknowledged reports whether the peer has acknowledged all that a connection sent.
+func acknowledged(t *testing.T, c *net.TCPConn) bool {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var info *unix.TCPInfo
+	var asked error
+	err = raw.Control(func(fd uintptr) { info, asked = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+	if err := errors.Join(err, asked); err != nil {
+		t.Fatal(err)
+	}
+	return info.Unacked == 0
+}
+
+// The path dies after the peer has acknowledged an RPC, so that the RPC's cancellation is on its way when its deadline
+// has passed. The RPC itself was acknowledged, and the transport is stalled.
+func TestCancellationIsLost(t *testing.T) {
+	a := newAuthority(t)
+	for name, c := range map[string]struct {
+		server []grpc.ServerOption
+		client grpc.DialOption
+	}{
+		"Plain": {nil, insecureOption},
+		"TLS": {
+			[]grpc.ServerOption{a.server("server.test", time.Now().Add(time.Hour))},
+			grpc.WithTransportCredentials(a.client("server.test")),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newEnvironment(t)
+			asked := make(chan struct{})
+			srv := env.serve("S1", append(c.server,
+				grpc.StaticStreamWindowSize(1<<16), // Else the server pings, and the answers are on their way too.
+				grpc.UnaryInterceptor(func(
+					ctx context.Context, _ any, _ *grpc.UnaryServerInfo, _ grpc.UnaryHandler,
+				) (any, error) {
+					close(asked)
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}))...)
+			dialer, dialed := handingOut()
+			cc := env.dial(srv.address, dialer, c.client)
+			env.connect(cc)
+			conn := <-dialed
+			ctx, cancel := context.WithTimeout(t.Context(), 4*rpcDeadline)
+			defer cancel()
+			rpc := env.rpcInBackground(ctx, "RPC", cc)
+			<-asked
+			wait(t, "the RPC is acknowledged", func() bool { return acknowledged(t, conn) })
+			deafen(t, conn, true)
+			wantCode(t, rpc(), codes.DeadlineExceeded)
+			if paths := env.noted("RPC"); len(paths) != 1 || paths[0] != "acknowledged" {
+				t.Errorf("the paths noted are %v", paths)
+			}
+			awaitKind[event.TransportStalled](env, 1)
+			deafen(t, conn, false)
+			awaitKind[event.TransportRecovered](env, 1)
+			env.closeAll()
+			env.shutdown()
+		})
+	}
+}
+
+// Packets vanish: gRPC takes the transport for READY, and only an RPC's deadline shows that it is not. It was to be seen
+// in no signal.
+func TestStalled(t *testing.T) {
+	env := newEnvironment(t)
+	srv := env.serve("S1")
+	dialer, dialed := handingOut()
+	cc := env.dial(srv.address, dialer)
 	env.connect(cc)
 	mustCall(t, cc)
 	conn := <-dialed

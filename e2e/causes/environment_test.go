@@ -270,6 +270,12 @@ func (env *environment) ready() event.TransportReady {
 	return await(env, func(event.TransportReady) bool { return true })
 }
 
+// usable waits until RPCs of the channel wait for nothing.
+func (env *environment) usable() {
+	env.t.Helper()
+	await(env, func(e event.ChannelState) bool { return e.To == event.StateReady })
+}
+
 // rpc makes one below a span of its own, in the background. It is answered once, and goes on.
 func (env *environment) rpc(cc *grpc.ClientConn) (answered <-chan struct{}, wait func()) {
 	return env.rpcFor(testTimeout, cc)

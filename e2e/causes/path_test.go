@@ -2,6 +2,7 @@ package causes
 
 import (
 	"context"
+	"errors"
 	"net"
 	"syscall"
 	"testing"
@@ -26,18 +27,34 @@ const (
 )
 
 // patiently dials so that the kernel does not give the connection up: TestTimedOut makes it do so early for all others.
-func patiently(address string) grpc.DialOption {
+// It hands the connection out.
+func patiently(address string) (grpc.DialOption, <-chan *net.TCPConn) {
+	dialed := make(chan *net.TCPConn, 1)
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
 		var set error
 		err := c.Control(func(fd uintptr) {
 			set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(testTimeout.Milliseconds()))
 		})
-		if err != nil {
-			return err
-		}
-		return set
+		return errors.Join(err, set)
 	}}
-	return dialing(func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, "tcp", address) })
+	return dialing(func(ctx context.Context) (net.Conn, error) {
+		c, err := dialer.DialContext(ctx, "tcp", address)
+		if err == nil {
+			dialed <- c.(*net.TCPConn)
+		}
+		return c, err
+	}), dialed
+}
+
+// patient is a channel to the server that is READY, and on whose connection, which it returns, nothing is on its way.
+func (env *environment) patient(w *network) (*grpc.ClientConn, *net.TCPConn) {
+	env.t.Helper()
+	dialer, dialed := patiently(w.server.address)
+	cc := env.dial(w.server.address, dialer)
+	env.usable()
+	conn := <-dialed
+	awaitAcked(env.t, conn)
+	return cc, conn
 }
 
 // timeOut makes an RPC below a span of its own, which must die of its deadline.
@@ -89,8 +106,7 @@ func TestPathDies(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
 	w := vethServer(t)
-	cc := env.dial(w.server.address, patiently(w.server.address))
-	env.ready()
+	cc, _ := env.patient(w)
 	w.cutBoth(t)
 	env.timeOut(cc, longDeadline)
 	stalled := env.stalled()
@@ -114,8 +130,7 @@ func TestPathDeadLongerThanTheDeadline(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
 	w := vethServer(t)
-	cc := env.dial(w.server.address, patiently(w.server.address))
-	env.ready()
+	cc, _ := env.patient(w)
 	w.cutBoth(t)
 	env.timeOut(cc, shortDeadline)
 	if path := env.path(); path != "unknown" {
@@ -140,10 +155,10 @@ func TestPathDiesBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
 	w := vethServer(t)
-	cc := env.dial(w.server.address, patiently(w.server.address))
-	env.ready()
+	cc, conn := env.patient(w)
 	answered, wait := env.rpcFor(longDeadline, cc)
 	<-answered
+	awaitAcked(t, conn)
 	w.cut(t)
 	wait()
 	if path := env.path(); path != "acknowledged" {
@@ -160,7 +175,7 @@ func TestServerIsSlow(t *testing.T) {
 		return speakHTTP2(c, 1, func() error { return drain(c) })
 	})
 	cc := env.dial(address)
-	env.ready()
+	env.usable()
 	env.timeOut(cc, longDeadline)
 	checkTrace(t, "server is slow", env.traces(cc))
 	for _, e := range env.recorded() {

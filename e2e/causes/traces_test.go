@@ -108,7 +108,7 @@ func TestNATDrop(t *testing.T) {
 		}
 		return c, err
 	}))
-	env.ready()
+	env.usable()
 	answered, wait := env.rpc(cc)
 	<-answered
 	awaitAcked(t, <-dialed) // What is on its way at the cut would time out sooner than the ping.
@@ -223,7 +223,7 @@ func TestTooManyPings(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
 	cc := env.dial(server(t).Address, fastKeepalive)
-	env.ready()
+	env.usable()
 	_, wait := env.rpc(cc)
 	env.lost()
 	wait()
@@ -236,7 +236,7 @@ func TestMaxAge(t *testing.T) {
 	cc := env.dial(server(t, grpc.KeepaliveParams(keepalive.ServerParameters{
 		MaxConnectionAge: 300 * time.Millisecond, MaxConnectionAgeGrace: 300 * time.Millisecond,
 	})).Address)
-	env.ready()
+	env.usable()
 	_, wait := env.rpc(cc)
 	env.lost()
 	wait()
