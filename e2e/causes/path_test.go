@@ -149,8 +149,7 @@ func TestPathDeadLongerThanTheDeadline(t *testing.T) {
 	}
 }
 
-// The path to the server dies after the server has acknowledged the RPC: the kernel knows it when the cancellation is
-// lost. What the server sends again, since it gets no acknowledgement, still arrives.
+// The path dies after the server has acknowledged the RPC: the kernel knows it when the cancellation is lost.
 func TestPathDiesBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
@@ -159,12 +158,27 @@ func TestPathDiesBeforeTheAnswer(t *testing.T) {
 	answered, wait := env.rpcFor(longDeadline, cc)
 	<-answered
 	awaitAcked(t, conn)
-	w.cut(t)
+	w.cutBoth(t)
 	wait()
 	if path := env.path(); path != "acknowledged" {
 		t.Errorf("the path is %s, though the RPC was acknowledged", path)
 	}
 	env.stalled()
+}
+
+// The path to the server alone dies. What the server sends again, since it gets no acknowledgement, still arrives, and the
+// path was unknown as long as it did.
+func TestPathToTheServerDies(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t)
+	w := vethServer(t)
+	cc, _ := env.patient(w)
+	answered, wait := env.rpcFor(longDeadline, cc)
+	<-answered
+	w.cut(t)
+	env.timeOut(cc, shortDeadline)
+	env.stalled()
+	wait()
 }
 
 // The server's kernel acknowledges the RPC, and its application does not answer: the path is alive.
