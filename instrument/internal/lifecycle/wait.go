@@ -46,6 +46,12 @@ func (c *Channel) Pending(ctx context.Context, since, at time.Time, method strin
 	return w
 }
 
+// Failing reports whether RPCs that are not wait-for-ready fail at once: the channel is in TRANSIENT_FAILURE, or about to
+// be, since its resolver failed and there is no policy.
+func (c *Channel) Failing() bool {
+	return c.state == event.StateTransientFailure || len(c.policies) == 0 && c.resolveFailure() != ""
+}
+
 // Resolved reports an RPC that waited for the channel's first name resolution until the time that is given. gRPC
 // reports such an RPC when the wait is over: it began when the resolver was asked, or later.
 func (c *Channel) Resolved(ctx context.Context, at time.Time, method string) {

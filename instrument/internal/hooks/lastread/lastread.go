@@ -40,7 +40,7 @@ func ofSocket(conn, raw net.Conn, end socketEnd, readUp bool) failure.LastRead {
 		return failure.ReadReset
 	case end == socketFIN && (readUp || !plain):
 		return failure.ReadEOF
-	case (end == socketFIN || end == socketOpen) && plain:
+	case (end == socketFIN || end == socketOpen || end == socketRSTUnmet) && plain:
 		return failure.ReadRejected
 	}
 	return failure.ReadUnknown
@@ -76,6 +76,8 @@ const (
 	socketFIN
 	// socketRST: with a RST, and no FIN before it.
 	socketRST
+	// socketRSTUnmet: likewise, and nobody has met the RST yet who read or wrote.
+	socketRSTUnmet
 )
 
 func rawConn(conn net.Conn) syscall.RawConn {

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/credentials"
 
 	"github.com/redial-dev/redial/instrument/internal/failure"
@@ -141,6 +142,17 @@ func TestGarbageThenFIN(t *testing.T) {
 	check(t, client, client, failure.ReadRejected)
 }
 
+// The same where the peer resets the connection later.
+func TestGarbageThenRST(t *testing.T) {
+	client, server := overTCP(t)
+	_, err := server.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+	must(t, err)
+	_, err = client.Read(make([]byte, 1<<10))
+	must(t, err, server.SetLinger(0), server.Close())
+	awaitReset(t, client)
+	check(t, client, client, failure.ReadRejected)
+}
+
 // awaitReadable waits until the connection has something to read, without reading it.
 func awaitReadable(t *testing.T, c *net.TCPConn) {
 	t.Helper()
@@ -220,6 +232,49 @@ func TestCloseNotify(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(t, conn, raw, failure.ReadEOF)
+}
+
+// A server says close_notify, and its kernel resets the connection then, since it has data that the server did not read.
+func TestCloseNotifyThenRST(t *testing.T) {
+	conn, raw, server, rawServer := secured(t)
+	_, err := conn.Write([]byte("unread"))
+	must(t, err, server.CloseWrite())
+	awaitReadable(t, rawServer)
+	must(t, rawServer.Close())
+	if err := readUntilError(t, conn); !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	awaitReset(t, raw)
+	check(t, conn, raw, failure.ReadEOF)
+}
+
+// Under TLS as without: a write meets the RST first, so that reading finds no more than EOF.
+func TestRSTThatAWriteOfTLSMet(t *testing.T) {
+	conn, raw, _, rawServer := secured(t)
+	must(t, rawServer.SetLinger(0), rawServer.Close())
+	if err := awaitWriteError(t, conn); !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		t.Fatal(err)
+	}
+	if err := readUntilError(t, conn); !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatal(err)
+	}
+	check(t, conn, raw, failure.ReadUnknown)
+}
+
+// awaitReset waits until the kernel has seen the peer's RST.
+func awaitReset(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	must(t, err)
+	for state := uint8(0); state != unix.BPF_TCP_CLOSE; {
+		must(t, raw.Control(func(fd uintptr) {
+			info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+			if err != nil {
+				t.Fatal(err)
+			}
+			state = info.State
+		}))
+	}
 }
 
 func TestFINWithoutCloseNotify(t *testing.T) {

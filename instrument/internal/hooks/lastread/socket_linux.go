@@ -1,6 +1,7 @@
 package lastread
 
 import (
+	"errors"
 	"net"
 
 	"golang.org/x/sys/unix"
@@ -54,6 +55,9 @@ func closedBy(fd int) socketEnd {
 	}
 	oob := make([]byte, unix.CmsgSpace(4))
 	n, oobn, _, _, err := unix.Recvmsg(fd, make([]byte, 1), oob, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	if errors.Is(err, unix.ECONNRESET) {
+		return socketRSTUnmet
+	}
 	if err != nil || n != 0 {
 		return socketUnknown
 	}

@@ -133,9 +133,7 @@ func (p *pendingPick) begin(ctx context.Context) {
 			p.resolving = false
 			ch.Resolved(ctx, p.since, p.method)
 		}
-		switch s := ch.State(); {
-		case s == event.StateReady, s == event.StateTransientFailure && !p.waitForReady:
-		default:
+		if ch.State() != event.StateReady && (p.waitForReady || !ch.Failing()) {
 			p.wait = ch.Pending(ctx, p.since, at, p.method)
 		}
 	})
