@@ -27,12 +27,17 @@ type Resolver struct {
 	last answer
 }
 
-// answer is what a resolver answered. Its failure is the class of its error, or empty.
+// answer is what a resolver answered.
 type answer struct {
 	at        time.Time
 	addresses int
-	err       error
-	failure   string
+	failed    *answerFailure // Nil if it is none.
+}
+
+// answerFailure is an answer's error, and its class.
+type answerFailure struct {
+	err   error
+	class string
 }
 
 // OpenResolver adds a resolver to the channel.
@@ -110,9 +115,13 @@ func (r *Resolver) emit(at time.Time, addresses int, outcome event.Outcome, err 
 	if !r.answered() {
 		r.took = max(header.Time.Sub(r.start), 1)
 	}
-	r.asked, r.last = time.Time{}, answer{header.Time, addresses, err, failure.ResolutionType(err)}
+	r.asked, r.last = time.Time{}, answer{at: header.Time, addresses: addresses}
+	class := failure.ResolutionType(err)
+	if err != nil {
+		r.last.failed = &answerFailure{err, class}
+	}
 	r.ch.emit(event.Resolved{
-		Header: header, Start: start, Addresses: addresses, Outcome: outcome, Err: err, ErrorType: r.last.failure,
+		Header: header, Start: start, Addresses: addresses, Outcome: outcome, Err: err, ErrorType: class,
 	})
 	if outcome != event.OutcomeReady {
 		return

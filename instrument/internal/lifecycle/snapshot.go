@@ -32,9 +32,9 @@ func (r *Resolver) snapshot() *snapshot.Resolver {
 		return &snapshot.Resolver{Since: &since}
 	}
 	last := r.last
-	s := &snapshot.Resolver{Answered: &last.at, Addresses: last.addresses, ErrorType: last.failure}
-	if last.err != nil {
-		s.Error = r.ch.texts.Text(last.err.Error())
+	s := &snapshot.Resolver{Answered: &last.at, Addresses: last.addresses}
+	if f := last.failed; f != nil {
+		s.Error, s.ErrorType = r.ch.texts.Text(f.err.Error()), f.class
 	}
 	return s
 }

@@ -239,10 +239,10 @@ func (c *Channel) failureOf(p *Policy) string {
 }
 
 func (c *Channel) resolveFailure() string {
-	if c.resolver == nil {
+	if c.resolver == nil || c.resolver.last.failed == nil {
 		return ""
 	}
-	return c.resolver.last.failure
+	return c.resolver.last.failed.class
 }
 
 // failed returns the endpoint that failed last, of a policy or of the whole channel.
