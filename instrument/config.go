@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/ask"
 )
 
 // Option changes what a [Handler] does.
@@ -26,7 +27,8 @@ type config struct {
 	spanRate       float64
 	maxTargets     int
 	tcpEvery       time.Duration
-	patience       time.Duration // How long a hook waits for a function of the user's.
+	asker          *ask.Asker // Of functions of the user's and addresses, for which hooks wait.
+	setUpTime      time.Duration
 }
 
 const (
@@ -44,7 +46,8 @@ func newConfig(opts []Option) config {
 		backoff:        backoff.DefaultConfig,
 		spanRate:       DefaultSpanRate,
 		maxTargets:     DefaultMaxTargets,
-		patience:       askTime,
+		asker:          ask.New(ask.Limit),
+		setUpTime:      setUpTime,
 	}
 	for _, o := range opts {
 		if o != nil {

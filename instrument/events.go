@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"sync"
 
-	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc"
 	estats "google.golang.org/grpc/experimental/stats"
 
@@ -74,26 +73,16 @@ const (
 )
 
 // newEvents returns what takes events to the sinks of redial and of the user.
-func newEvents(
-	cfg config, meter metric.Meter, faults *report.Limiter, t *targets, m *metrics.Sink, s *spans.Sink,
-) *events {
+func newEvents(cfg config, faults *report.Limiter, t *targets, made instruments, s *spans.Sink) *events {
 	e := &events{
-		faults: faults, targets: t, spans: s, metrics: m, sinks: cfg.sinks,
+		faults: faults, targets: t, spans: s, metrics: made.sink, tcp: made.tcp, grpc: made.grpc, sinks: cfg.sinks,
 		tracer: guard.New("the tracer provider, or what it was given, panicked", faults),
 		meter:  guard.New("the meter provider, or what it was given, panicked", faults),
 		sink:   guard.New("a sink panicked", faults),
 	}
 	e.queue = queue.New(queueSize, e.handle, func() { e.Dropped("queue", 1) }, faults)
 	e.counts = newTally(e.queue.Do, e.count)
-	if cfg.tcpEvery > 0 {
-		var err error
-		e.tcp, err = metrics.NewTCP(meter)
-		e.report("instruments of TCP", err)
-	}
-	if !cfg.withoutGRPC {
-		var err error
-		e.grpc, err = metrics.NewGRPC(meter, t.nameOfDialed)
-		e.report("instruments of gRPC", err)
+	if e.grpc != nil {
 		e.grpcCounts = newTally(e.queue.Do, func(of metrics.GRPCSeries, n int64) {
 			e.meter.Run(func() { e.grpc.Add(of, n) })
 		})

@@ -4,10 +4,14 @@ import (
 	"context"
 	"runtime"
 	"time"
+
+	"github.com/redial-dev/redial/instrument/internal/ask"
 )
 
-// WithPatience sets how long a hook waits for a function of the user's.
-func WithPatience(d time.Duration) Option { return func(c *config) { c.patience = d } }
+// WithPatience sets how long redial waits for what is not its own.
+func WithPatience(d time.Duration) Option {
+	return func(c *config) { c.asker, c.setUpTime = ask.New(d), d }
+}
 
 // Held reports whether the refusal of an RPC is held until the RPC is over.
 func (h *Handler) Held() bool { return h.observer.RPCsHeld() }

@@ -5,13 +5,11 @@ import (
 	"errors"
 
 	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/metric"
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/stats"
 
+	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/instrument/internal/hooks"
 	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 	"github.com/redial-dev/redial/instrument/internal/hooks/record"
@@ -36,20 +34,19 @@ type Handler struct {
 }
 
 // NewHandler returns a handler that observes no channel yet. What goes wrong in redial itself, now or later, is
-// reported to otel.Handle and nowhere else.
+// reported to otel.Handle and nowhere else. A provider that fails, panics or takes more than 5 s to make a tracer or
+// instruments is reported there too, and what it did not make records nothing.
 func NewHandler(opts ...Option) *Handler {
 	cfg := newConfig(opts)
-	meter := cfg.meterProvider.Meter(ScopeName,
-		metric.WithInstrumentationVersion(Version), metric.WithSchemaURL(semconv.SchemaURL))
-	tracer := cfg.tracerProvider.Tracer(ScopeName,
-		trace.WithInstrumentationVersion(Version), trace.WithSchemaURL(semconv.SchemaURL))
-
 	faults := report.New(report.Async(otel.Handle))
-	metricSink, err := metrics.New(meter)
-	spanSink := spans.New(tracer, cfg.spanRate, func() { metricSink.Suppressed("spans") })
+	setUp := newSetUp(cfg)
+	tracer, err := setUp.tracer()
 	targets := newTargets(cfg, faults)
-	events := newEvents(cfg, meter, faults, targets, metricSink, spanSink)
-	events.report("instruments", err)
+	made := setUp.instruments(targets.nameOfDialed)
+	spanSink := spans.New(tracer, cfg.spanRate, func() { made.sink.Suppressed("spans") })
+	events := newEvents(cfg, faults, targets, made, spanSink)
+	events.report("tracer", err)
+	events.report("instruments", made.err)
 	observer := record.New(record.Config{
 		Target: func(t resolver.Target) (string, text.Cleaner) {
 			return events.nameChannel(t.String()), text.NewCleaner(target.Secrets(t))
@@ -57,17 +54,18 @@ func NewHandler(opts ...Option) *Handler {
 		Backoff:      cfg.shortestBackoff,
 		BackoffKnown: cfg.backoffKnown,
 		SampleEvery:  cfg.tcpEvery,
+		Asker:        cfg.asker,
 		Events:       events,
 		Notes:        spanSink,
 		Faults:       faults,
 	})
-	events.report("gauges", metricSink.Observe(observer.Counts))
+	events.report("gauges", setUp.observe(made, observer.Counts))
 	//lint:ignore SA1019 It is compared with what redial looks for, and nothing depends on it.
 	for _, fact := range grpcinternals.FailedAtStart(grpc.ErrClientConnClosing) {
 		events.InternalsFailed(fact)
 	}
 	return &Handler{
-		metrics: metricSink, events: events, observer: observer,
+		metrics: made.sink, events: events, observer: observer,
 	}
 }
 
@@ -95,7 +93,15 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 		return ErrShutdownInSink
 	}
 	h.observer.Close()
-	return errors.Join(h.metrics.Close(), h.events.queue.Wait(ctx))
+	closed := make(chan error, 1)
+	go func() { closed <- guard.Catch(h.metrics.Close) }() // A meter may block.
+	err := h.events.queue.Wait(ctx)
+	select {
+	case unregistered := <-closed:
+		return errors.Join(unregistered, err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Channels describes what the handler's open channels are doing now, by their ids. A channel is locked for the

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/redial-dev/redial/instrument/internal/ask"
 	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/internal/report"
 	"github.com/redial-dev/redial/internal/target"
@@ -18,7 +19,7 @@ type targets struct {
 	rename func(target string) string // Nil stands for redial's own.
 	keep   func(target string) bool   // Nil stands for all.
 	limit  int                        // Zero stands for none.
-	asker  *asker
+	asker  *ask.Asker
 	guard  *guard.Guard
 	faults *report.Limiter
 
@@ -29,7 +30,7 @@ type targets struct {
 // newTargets returns targets without a name yet.
 func newTargets(c config, faults *report.Limiter) *targets {
 	return &targets{
-		rename: c.renameTarget, keep: c.keepTarget, limit: c.maxTargets, asker: newAsker(c.patience),
+		rename: c.renameTarget, keep: c.keepTarget, limit: c.maxTargets, asker: c.asker,
 		guard: guard.New("the target filter or rename panicked (its target is shown as other)", faults), faults: faults,
 		named: map[string]struct{}{},
 	}
@@ -89,7 +90,7 @@ func (t *targets) claim(name string) bool {
 }
 
 var errSlow = fmt.Errorf("redial: the target filter or rename took longer than %v, so that its target is shown as other: "+
-	"it must not block (see instrument.WithTargetFilter)", askTime)
+	"it must not block (see instrument.WithTargetFilter)", ask.Limit)
 
 // decision is a target's name, and whether it is shown by that.
 type decision struct {
@@ -103,7 +104,7 @@ func (t *targets) decide(canonical string) (name string, kept bool) {
 	if t.rename == nil && t.keep == nil {
 		return target.Clean(target.Rename(canonical)), true
 	}
-	d, inTime := ask(t.asker, func() decision {
+	d, inTime := ask.For(t.asker, func() decision {
 		return guard.Value(t.guard, decision{}, func() decision { return t.ask(canonical) })
 	})
 	if !inTime {

@@ -41,6 +41,16 @@ func Value[T any](g *Guard, passThrough T, hook func() T) (result T) {
 	return hook()
 }
 
+// Catch runs a function, and returns its error, or its panic as one.
+func Catch(function func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("it panicked at %s: %v", panicked(), r)
+		}
+	}()
+	return function()
+}
+
 // Close makes functions not run any more. It reports whether they did until now.
 func (g *Guard) Close() bool { return !g.closed.Swap(true) }
 

@@ -49,6 +49,10 @@ func (b *builder) Build(cc balancer.ClientConn, opts balancer.BuildOptions) bala
 	}
 	bal := b.Builder.Build(cc, opts)
 	for _, p := range policies {
+		if bal == nil { // gRPC takes a balancer that is nil for an error.
+			p.Guard().Run(p.Close)
+			continue
+		}
 		bal = &observedBalancer{Balancer: bal, policy: p}
 	}
 	return bal

@@ -41,7 +41,7 @@ func (b *resolverBuilder) Build(
 	}
 	res, err := b.Builder.Build(target, cc, opts)
 	for _, r := range records {
-		if err != nil {
+		if err != nil || res == nil { // gRPC takes a resolver that is nil for none.
 			r.Guard().Run(r.Failed)
 			continue
 		}

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/instrument/internal/sample"
 	"github.com/redial-dev/redial/internal/signal"
 )
@@ -24,11 +26,12 @@ type gauges struct {
 
 	connectAge, resolveAge, resolved, notAfter metric.Float64ObservableGauge
 
-	meter        metric.Meter
-	registration metric.Registration
+	meter metric.Meter
 
-	mu      sync.Mutex
-	targets map[string]*seen // Those that have series, which stay.
+	mu           sync.Mutex // Guards what follows.
+	registration metric.Registration
+	closed       bool
+	targets      map[string]*seen // Those that have series, which stay.
 }
 
 // seen is what a target's series showed so far.
@@ -69,13 +72,26 @@ func (m *maker) gauges() *gauges {
 }
 
 // open makes the gauges show at each collection what is counted then.
-func (g *gauges) open(count func() sample.ByTarget) (err error) {
-	g.registration, err = g.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		g.observe(o, count())
-		return nil
+func (g *gauges) open(count func() sample.ByTarget) error {
+	registration, err := g.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		return guard.Catch(func() error {
+			g.observe(o, count())
+			return nil
+		})
 	}, g.channels, g.subchannels, g.waiting, g.disconnected, g.unhealthy, g.stalled, g.connectAge, g.resolveAge,
 		g.resolved, g.notAfter, g.rpcs, g.subchannelRPCs)
-	return err
+	if g.registered(registration) {
+		return err
+	}
+	return errors.Join(err, g.close()) // A meter that took its time.
+}
+
+// registered keeps the registration, and reports whether the gauges were not closed before.
+func (g *gauges) registered(r metric.Registration) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.registration = r
+	return !g.closed
 }
 
 func (g *gauges) observe(o metric.Observer, now sample.ByTarget) {
@@ -169,33 +185,14 @@ func withClass(target, class string) metric.ObserveOption {
 // unix returns a time as Prometheus writes it: in seconds, to the millisecond.
 func unix(at time.Time) float64 { return float64(at.UnixMilli()) / 1000 }
 
+// close makes the gauges show nothing any more.
 func (g *gauges) close() error {
-	if g.registration == nil {
+	g.mu.Lock()
+	registration := g.registration
+	g.closed, g.registration = true, nil
+	g.mu.Unlock()
+	if registration == nil {
 		return nil
 	}
-	return g.registration.Unregister()
-}
-
-func (m *maker) upDown(name, unit, description string) metric.Int64ObservableUpDownCounter {
-	c, err := m.meter.Int64ObservableUpDownCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
-	m.note(err)
-	return c
-}
-
-func (m *maker) observed(name, unit, description string) metric.Int64ObservableCounter {
-	c, err := m.meter.Int64ObservableCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
-	m.note(err)
-	return c
-}
-
-func (m *maker) intGauge(name, unit, description string) metric.Int64ObservableGauge {
-	g, err := m.meter.Int64ObservableGauge(name, metric.WithUnit(unit), metric.WithDescription(description))
-	m.note(err)
-	return g
-}
-
-func (m *maker) floatGauge(name, description string) metric.Float64ObservableGauge {
-	g, err := m.meter.Float64ObservableGauge(name, metric.WithUnit("s"), metric.WithDescription(description))
-	m.note(err)
-	return g
+	return registration.Unregister()
 }

@@ -36,9 +36,7 @@ func NewGRPC(meter metric.Meter, target func(string) string) (*GRPC, error) {
 		case estats.MetricTypeIntCount:
 			g.counts[name] = m.counter(name, d.Unit, d.Description)
 		case estats.MetricTypeIntUpDownCount:
-			c, err := meter.Int64UpDownCounter(name, metric.WithUnit(d.Unit), metric.WithDescription(d.Description))
-			m.note(err)
-			g.upDowns[name] = c
+			g.upDowns[name] = m.upDownCounter(name, d.Unit, d.Description)
 		}
 	}
 	if len(m.errs) > 0 {

@@ -198,34 +198,3 @@ func (s *Sink) with(of series) metric.MeasurementOption {
 	s.attributes[of] = made
 	return made
 }
-
-// maker makes instruments and collects the errors. The API returns an instrument that does nothing with an error.
-type maker struct {
-	meter metric.Meter
-	errs  []error
-}
-
-func (m *maker) histogram(name, description string, bounds []float64) metric.Float64Histogram {
-	h, err := m.meter.Float64Histogram(name, metric.WithUnit("s"), metric.WithDescription(description),
-		metric.WithExplicitBucketBoundaries(bounds...))
-	m.note(err)
-	return h
-}
-
-func (m *maker) counter(name, unit, description string) metric.Int64Counter {
-	c, err := m.meter.Int64Counter(name, metric.WithUnit(unit), metric.WithDescription(description))
-	m.note(err)
-	return c
-}
-
-func (m *maker) gauge(name, unit, description string) metric.Int64Gauge {
-	g, err := m.meter.Int64Gauge(name, metric.WithUnit(unit), metric.WithDescription(description))
-	m.note(err)
-	return g
-}
-
-func (m *maker) note(err error) {
-	if err != nil {
-		m.errs = append(m.errs, err)
-	}
-}

@@ -37,10 +37,7 @@ func NewTCP(meter metric.Meter) (*TCP, error) {
 		retransmits: m.counter(signal.TCPPacketsRetransmitted, "{packet}", "TCP packets sent again."),
 		spurious:    m.counter(signal.TCPPacketsSpurious, "{packet}", "TCP packets sent again without need."),
 	}
-	var err error
-	t.deliveryRate, err = meter.Int64Histogram(signal.TCPDeliveryRate, metric.WithUnit("By/s"),
-		metric.WithDescription("TCP's measure of the goodput."), metric.WithExplicitBucketBoundaries(rate...))
-	m.note(err)
+	t.deliveryRate = m.rates(signal.TCPDeliveryRate, "By/s", "TCP's measure of the goodput.", rate)
 	return t, errors.Join(m.errs...)
 }
 

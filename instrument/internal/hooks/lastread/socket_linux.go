@@ -13,8 +13,13 @@ func socketEndOf(conn net.Conn) (end socketEnd, readUp bool) {
 	if local == nil || raw == nil {
 		return socketNone, false
 	}
-	ask := map[string]func(fd int) (socketEnd, bool){"tcp": tcpEnd, "unix": unixEnd}[local.Network()]
-	if ask == nil {
+	var ask func(fd int) (socketEnd, bool)
+	switch local.(type) {
+	case *net.TCPAddr:
+		ask = tcpEnd
+	case *net.UnixAddr:
+		ask = unixEnd
+	default:
 		return socketNone, false
 	}
 	if err := raw.Control(func(fd uintptr) { end, readUp = ask(int(fd)) }); err != nil { // It is closed.

@@ -2,29 +2,48 @@ package record
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/resolver"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/ask"
+	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
 	"github.com/redial-dev/redial/instrument/internal/lifecycle"
 )
 
-// describeConn returns the ends of a connection, which may be nil.
-func describeConn(conn net.Conn) (c event.Conn) {
+// describeConn returns the ends of a connection, which may be nil. It must be called without a lock.
+func (o *Observer) describeConn(conn net.Conn) (c event.Conn) {
 	if conn == nil {
 		return c
 	}
-	if local := conn.LocalAddr(); local != nil {
-		c.Network, c.Local = local.Network(), local.String()
-	}
-	if remote := conn.RemoteAddr(); remote != nil {
-		c.Remote = remote.String()
-	}
+	c.Network, c.Local = o.describeAddr(conn.LocalAddr())
+	_, c.Remote = o.describeAddr(conn.RemoteAddr())
 	return c
 }
+
+// describeAddr returns the network and the text of an address. They are unknown where the address is not one of package
+// net and panics or blocks.
+func (o *Observer) describeAddr(a net.Addr) (network, text string) {
+	switch a := a.(type) {
+	case nil:
+		return "", ""
+	case *net.TCPAddr, *net.UnixAddr:
+		return a.Network(), a.String()
+	}
+	texts, inTime := ask.For(o.cfg.Asker, func() [2]string {
+		return guard.Value(o.addresses, [2]string{}, func() [2]string { return [2]string{a.Network(), a.String()} })
+	})
+	if !inTime {
+		o.cfg.Faults.Report("address", errAddressBlocks)
+	}
+	return texts[0], texts[1]
+}
+
+var errAddressBlocks = errors.New("redial: an address of a connection blocks in Network or String: it is not known")
 
 // describeAddress returns the server that an address leads to, and its proxy if there is one.
 func (o *Observer) describeAddress(a resolver.Address) lifecycle.Address {

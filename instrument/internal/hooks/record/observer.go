@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/resolver"
 
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/instrument/internal/ask"
 	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/guard"
 	"github.com/redial-dev/redial/instrument/internal/hooks/grpcinternals"
@@ -64,15 +65,19 @@ type Config struct {
 	SampleEvery time.Duration
 	Events      Events
 	Notes       Notes
+	// Asker calls the addresses of connections that are not of package net.
+	Asker *ask.Asker
 	// Faults takes redial's own errors. Its handler must not block.
 	Faults *report.Limiter
 }
 
 // Observer observes all the channels that were given one handler.
 type Observer struct {
-	cfg      Config
-	guard    *guard.Guard
-	machines lifecycle.Config
+	cfg   Config
+	guard *guard.Guard
+	// addresses is what addresses of others are called in.
+	addresses *guard.Guard
+	machines  lifecycle.Config
 
 	mu       sync.Mutex
 	channels map[any]*Channel // By the channel's metrics recorder, which its balancers and resolvers share.
@@ -119,7 +124,9 @@ const hookPanicked = "internal fault, the observed client is not affected, pleas
 func New(cfg Config) *Observer {
 	observed.Store(true)
 	o := &Observer{
-		cfg: cfg, guard: guard.New(hookPanicked, cfg.Faults), channels: map[any]*Channel{}, sweepAt: firstSweep,
+		cfg: cfg, guard: guard.New(hookPanicked, cfg.Faults),
+		addresses: guard.New("an address of a connection panicked in Network or String (it is not known)", cfg.Faults),
+		channels:  map[any]*Channel{}, sweepAt: firstSweep,
 		sent: map[string]int64{},
 		machines: lifecycle.Config{
 			NextID:  func() event.ID { return event.ID(ids.Add(1)) },

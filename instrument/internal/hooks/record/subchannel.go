@@ -151,13 +151,14 @@ func (s *Subchannel) DialAttempted(address string) {
 
 // DialEnded records what the dialer returned.
 func (s *Subchannel) DialEnded(conn net.Conn, err error) {
-	s.withLock(func(at time.Time) { s.machine.DialEnd(at, describeConn(conn), err) })
+	described := s.policy.Observer().describeConn(conn)
+	s.withLock(func(at time.Time) { s.machine.DialEnd(at, described, err) })
 }
 
 // HandshakeStarted records that the handshake on a connection to the address that has these attributes begins.
 func (s *Subchannel) HandshakeStarted(with *attributes.Attributes, raw net.Conn) {
+	conn := s.policy.Observer().describeConn(raw)
 	s.withLock(func(at time.Time) {
-		conn := describeConn(raw)
 		s.machine.HandshakeStart(at, conn)
 		s.machine.ConnectsTo(s.which(with, conn.Remote))
 	})

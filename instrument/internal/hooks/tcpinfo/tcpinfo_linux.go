@@ -19,11 +19,11 @@ func Of(conn net.Conn) *Socket {
 	if !ok {
 		return nil
 	}
-	if local := conn.LocalAddr(); local == nil || local.Network() != "tcp" {
+	if _, tcp := conn.LocalAddr().(*net.TCPAddr); !tcp {
 		return nil
 	}
 	raw, err := sc.SyscallConn()
-	if err != nil {
+	if err != nil || raw == nil {
 		return nil
 	}
 	return &Socket{raw}

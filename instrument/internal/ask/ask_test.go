@@ -1,4 +1,4 @@
-package instrument
+package ask
 
 import (
 	"testing"
@@ -9,14 +9,14 @@ import (
 // Many functions at once that take a moment are all in time.
 func TestAskMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, results := newAsker(askTime), make(chan bool)
-		for range 10 * maxAsked {
+		a, results := New(Limit), make(chan bool)
+		for range 10 * Most {
 			go func() {
-				done, inTime := ask(a, func() bool { time.Sleep(time.Millisecond); return true })
+				done, inTime := For(a, func() bool { time.Sleep(time.Millisecond); return true })
 				results <- done && inTime
 			}()
 		}
-		for range 10 * maxAsked {
+		for range 10 * Most {
 			if !<-results {
 				t.Error("a function that takes a millisecond is not in time")
 			}
@@ -27,19 +27,19 @@ func TestAskMany(t *testing.T) {
 // Functions that block hold a caller once each, and as many goroutines as may be; when they return, others are called.
 func TestAskBlocked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, released := newAsker(askTime), make(chan struct{})
+		a, released := New(Limit), make(chan struct{})
 		begin := time.Now()
-		for range 10 * maxAsked {
-			if _, inTime := ask(a, func() bool { <-released; return true }); inTime {
+		for range 10 * Most {
+			if _, inTime := For(a, func() bool { <-released; return true }); inTime {
 				t.Error("a function that blocks is in time")
 			}
 		}
-		if took := time.Since(begin); took != maxAsked*askTime {
+		if took := time.Since(begin); took != Most*Limit {
 			t.Errorf("functions that block held their callers for %v", took)
 		}
 		close(released)
 		synctest.Wait()
-		if done, inTime := ask(a, func() bool { return true }); !done || !inTime {
+		if done, inTime := For(a, func() bool { return true }); !done || !inTime {
 			t.Error("no function is called after those that blocked returned")
 		}
 	})
