@@ -23,3 +23,6 @@ func (h *Handler) Drain(ctx context.Context) error {
 	}
 	return h.events.queue.Wait(ctx)
 }
+
+// Leaving reports whether any transport takes no new RPCs and is not forgotten.
+func (h *Handler) Leaving() bool { return h.observer.TransportsLeaving() }

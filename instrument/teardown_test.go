@@ -277,6 +277,25 @@ func TestStreamsAtTeardown(t *testing.T) {
 // idleSoon is long enough for a channel to be READY before it goes idle.
 const idleSoon = 500 * time.Millisecond
 
+// A transport that gRPC closed before it closed the policy, as it does when a channel becomes idle, was kept for good.
+func TestTransportsOfIdleChannelsAreForgotten(t *testing.T) {
+	env := newEnvironment(t)
+	srv := env.serve("S1")
+	var all []*grpc.ClientConn
+	for range 20 {
+		cc := env.dial(srv.address, grpc.WithIdleTimeout(100*time.Millisecond))
+		all = append(all, cc)
+		cc.Connect()
+	}
+	awaitKind[event.TransportEnded](env, len(all))
+	for _, cc := range all {
+		env.awaitUnobserved(cc, connectivity.Idle)
+	}
+	wait(t, "the transports are forgotten", func() bool { return !env.handler.Leaving() })
+	env.closeAll()
+	env.shutdown()
+}
+
 // A channel goes idle, and an RPC wakes it.
 func TestIdleTimeoutAndWake(t *testing.T) {
 	env := newEnvironment(t)

@@ -199,6 +199,7 @@ func (o *Observer) Snapshot() []snapshot.Channel {
 				channels = append(channels, c.machine.Snapshot())
 			}
 		})
+		o.forgetIfFinished(c)
 	}
 	slices.SortFunc(channels, func(a, b snapshot.Channel) int { return cmp.Compare(a.ID, b.ID) })
 	return channels

@@ -119,7 +119,8 @@ func (p *Policy) Closing() { p.Observer().sampler.leaving(p) }
 func (p *Policy) Close() {
 	p.mu.Lock()
 	p.closed = true
-	for _, s := range p.subchannels { // gRPC may never report their SHUTDOWN.
+	subchannels := p.subchannels
+	for _, s := range subchannels { // gRPC may never report their SHUTDOWN.
 		p.Observer().subchannels.Delete(s.subConn)
 	}
 	p.subchannels = nil
@@ -129,6 +130,11 @@ func (p *Policy) Close() {
 		ch.closePolicy(at, p.machine, p.wasReady)
 		ch.policies = slices.DeleteFunc(ch.policies, func(other *Policy) bool { return other == p })
 	})
+	for _, s := range subchannels { // Nor what became of a transport that it closed before.
+		if t := s.transport.Load(); t != nil {
+			t.settle()
+		}
+	}
 	ch.left()
 }
 
