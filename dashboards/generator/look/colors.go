@@ -40,6 +40,8 @@ var (
 		{"no_such_file", "#3E8E7E"}, {"permission_denied", "#2F6F8F"}, {"backlog_full", "#88B04B"},
 		{"address_not_available", "#4F7942"}, {"address_family_not_supported", "#6B8E23"},
 		{"resource_exhausted", "#A3A847"}, {"invalid_address", "#7F8C4F"},
+		// Of READY transports that get no RPCs, and of policies.
+		{"outlier_ejected", "#C2703D"}, {"health_check_failed", "#B83B5E"}, {"lb_policy", "#4C6A92"},
 		{"connecting", Connecting}, // No failure yet.
 	}
 
