@@ -311,6 +311,25 @@ func TestSubConnNamesChanged(t *testing.T) {
 	env.shutdown()
 }
 
+// Below a policy that stands before gRPC's SubConns with its own, as outlier_detection does, subchannels have their ids.
+func TestWrappedSubConn(t *testing.T) {
+	env := newEnvironment(t)
+	f := &fault{mode: panics}
+	target, opts := policies(ofText)(f, env.serve("S1").address, env.handler)
+	mustCall(t, env.dial(target, opts...))
+	awaitKind[event.TransportReady](env, 1)
+	for _, e := range env.recorded() {
+		if ready, ok := e.(event.TransportReady); ok && ready.Subchannel == 0 {
+			t.Error("the id of a subchannel is not known")
+		}
+	}
+	if n := f.hits.Load(); n > 0 {
+		t.Errorf("the text of a SubConn that is not gRPC's was asked %d times", n)
+	}
+	env.closeAll()
+	env.shutdown()
+}
+
 // Where gRPC's errors have other texts, an RPC that dies with its transport is not counted as something else.
 func TestRPCErrorsChanged(t *testing.T) {
 	t.Run("transport", func(t *testing.T) {

@@ -29,17 +29,31 @@ func SubConnID(sc balancer.SubConn) (id int64, grpcsOwn bool) {
 			}
 			return idOf(named.String()), true
 		}
-		embedded := field(reflect.ValueOf(sc), "SubConn")
-		if !embedded.IsValid() || !embedded.CanInterface() {
-			return 0, false
-		}
-		inner, ok := embedded.Interface().(balancer.SubConn)
-		if !ok {
+		inner := embedded(sc)
+		if inner == nil {
 			return 0, false
 		}
 		sc = inner
 	}
 	return 0, false
+}
+
+// embedded returns the SubConn that another embeds, or nil.
+func embedded(sc balancer.SubConn) balancer.SubConn {
+	wrapper := reflect.Indirect(reflect.ValueOf(sc))
+	if wrapper.Kind() != reflect.Struct {
+		return nil
+	}
+	field, ok := wrapper.Type().FieldByName("SubConn")
+	if !ok {
+		return nil
+	}
+	value, err := wrapper.FieldByIndexErr(field.Index) // An embedded pointer may be nil.
+	if err != nil || !value.CanInterface() {
+		return nil
+	}
+	inner, _ := value.Interface().(balancer.SubConn)
+	return inner
 }
 
 func idOf(name string) int64 {

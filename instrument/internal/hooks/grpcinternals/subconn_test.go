@@ -16,6 +16,9 @@ type named struct {
 
 func (n *named) String() string { return n.name }
 
+// hollow is a SubConn that embeds one by way of a pointer that is nil.
+type hollow struct{ *named }
+
 // endless is a SubConn that embeds itself.
 func endless() balancer.SubConn {
 	n := &named{name: "SubConn(id:7)"}
@@ -25,9 +28,11 @@ func endless() balancer.SubConn {
 
 // The text of a SubConn that is not gRPC's own says nothing: outlier_detection's has all addresses.
 func TestForeignSubConn(t *testing.T) {
-	for _, sc := range []balancer.SubConn{nil, &named{name: `{Addr: "id:12"}`}, &named{name: "SubConn(id:7)"}, endless()} {
+	for _, sc := range []balancer.SubConn{
+		nil, &named{name: `{Addr: "id:12"}`}, &named{name: "SubConn(id:7)"}, endless(), hollow{},
+	} {
 		if id, grpcsOwn := grpcinternals.SubConnID(sc); id != 0 || grpcsOwn {
-			t.Errorf("the id of %v is %d", sc, id)
+			t.Errorf("the id of a %T is %d", sc, id)
 		}
 	}
 }
