@@ -1,6 +1,7 @@
 package instrument_test
 
 import (
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -111,4 +112,32 @@ func (env *environment) used() (n int) {
 		}
 	}
 	return n
+}
+
+// RPCs that were sent after the last collection were missing in what is exported at the end: the handler is shut down
+// before the meter provider is.
+func TestRPCsAreCountedAtShutdown(t *testing.T) {
+	env := newEnvironment(t)
+	cc := env.dial(env.serve("S1").address)
+	env.connect(cc)
+	env.collect()
+	const rpcs = 7
+	for range rpcs {
+		mustCall(t, cc)
+	}
+	if err := env.handler.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	now := env.collect()
+	if now[sentRPCs] != rpcs {
+		t.Errorf("%d RPCs are counted at the end, want %d", now[sentRPCs], rpcs)
+	}
+	for name := range now {
+		if strings.HasPrefix(name, "redial.channels") {
+			t.Errorf("%s is shown after Shutdown", name)
+		}
+	}
+	if err := cc.Close(); err != nil {
+		t.Error(err)
+	}
 }

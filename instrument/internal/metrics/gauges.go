@@ -27,6 +27,7 @@ type gauges struct {
 	connectAge, resolveAge, resolved, notAfter metric.Float64ObservableGauge
 
 	meter metric.Meter
+	count func() sample.ByTarget
 
 	mu           sync.Mutex // Guards what follows.
 	registration metric.Registration
@@ -73,6 +74,7 @@ func (m *maker) gauges() *gauges {
 
 // open makes the gauges show at each collection what is counted then.
 func (g *gauges) open(count func() sample.ByTarget) error {
+	g.count = count
 	registration, err := g.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		return guard.Catch(func() error {
 			g.observe(o, count())
@@ -185,7 +187,8 @@ func withClass(target, class string) metric.ObserveOption {
 // unix returns a time as Prometheus writes it: in seconds, to the millisecond.
 func unix(at time.Time) float64 { return float64(at.UnixMilli()) / 1000 }
 
-// close makes the gauges show nothing any more.
+// close makes the gauges show nothing any more, and the counter of RPCs its last value, as every counter does: it is
+// exported when the provider is shut down, or at the next collection.
 func (g *gauges) close() error {
 	g.mu.Lock()
 	registration := g.registration
@@ -194,5 +197,30 @@ func (g *gauges) close() error {
 	if registration == nil {
 		return nil
 	}
-	return registration.Unregister()
+	if err := registration.Unregister(); err != nil {
+		return err
+	}
+	last := g.lastRPCs()
+	_, err := g.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		for target, n := range last {
+			o.ObserveInt64(g.rpcs, n, metric.WithAttributes(signal.Target.String(target)))
+		}
+		return nil
+	}, g.rpcs)
+	return err
+}
+
+// lastRPCs returns how many RPCs were sent, by target.
+func (g *gauges) lastRPCs() map[string]int64 {
+	now := g.count()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	last := map[string]int64{}
+	for target := range now {
+		g.add(target)
+	}
+	for target, before := range g.targets {
+		last[target] = max(before.rpcs, now.Of(target).RPCs)
+	}
+	return last
 }

@@ -182,11 +182,14 @@ func (c *Channel) finished() bool {
 	return c.shutdown || !known && len(c.policies) == 0
 }
 
-// sent returns how many RPCs were sent over the channel's transports.
-func (c *Channel) sent() int64 {
+// sent returns how many RPCs were sent over the channel's transports to its target, if it was opened.
+func (c *Channel) sent() (target string, rpcs int64, opened bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.machine.RPCs()
+	if c.machine == nil {
+		return "", 0, false
+	}
+	return c.machine.Target(), c.machine.RPCs(), true
 }
 
 func (c *Channel) interrupt() {

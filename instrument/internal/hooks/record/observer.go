@@ -247,7 +247,9 @@ func (o *Observer) forgetIfFinished(c *Channel) {
 func (o *Observer) forget(c *Channel) {
 	if o.channels[c.key] == c {
 		delete(o.channels, c.key)
-		o.sent[c.machine.Target()] += c.sent()
+		if target, rpcs, opened := c.sent(); opened {
+			o.sent[target] += rpcs
+		}
 	}
 }
 
@@ -269,7 +271,9 @@ func (o *Observer) Close() {
 	o.suspects.clear()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	clear(o.channels)
+	for _, c := range o.channels {
+		o.forget(c)
+	}
 }
 
 // ExpectDials makes that addresses carry their subchannel's record to dialers.
