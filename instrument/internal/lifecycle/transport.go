@@ -253,10 +253,14 @@ func (t *Transport) ConnEnd(at time.Time) {
 }
 
 // RPCRetried reports that gRPC sends one of the transport's RPCs again, on another one: the server did not process it.
-// It counts if the transport is lost, or is about to be reported as lost (closing).
+// It counts if the transport is lost, or is about to be reported as lost (closing). Of a channel that is closed there is
+// no other transport: gRPC ends the RPC.
 func (t *Transport) RPCRetried(closing bool) {
-	if closing || t.lost() {
-		t.losing().retried++
+	switch l := t.losing(); {
+	case l.cause == event.CauseChannelClosed:
+		l.interrupted++
+	case closing || t.lost():
+		l.retried++
 	}
 }
 

@@ -155,6 +155,15 @@ func (w *Wait) Drop(at time.Time) {
 	w.remove()
 }
 
+// Abandon takes back an RPC of whose attempt gRPC made no use: another takes its place.
+func (w *Wait) Abandon(at time.Time) {
+	if w.reported {
+		w.end(at, event.OutcomeContinued, nil)
+		return
+	}
+	w.remove()
+}
+
 // interrupt ends the wait if it was reported.
 func (w *Wait) interrupt(at time.Time) {
 	if w.reported {
@@ -176,6 +185,16 @@ func (w *Wait) End(at time.Time, o event.Outcome, err error) {
 	}
 	w.begin(at, w.reason)
 	w.end(at, o, err)
+}
+
+// TransportLost reports that the transport whose stream the RPC waits for is lost. gRPC places the RPC anew, unless the
+// channel is closed.
+func (w *Wait) TransportLost(at time.Time) {
+	o := event.OutcomeContinued
+	if w.ch.state == event.StateShutdown {
+		o = event.OutcomeCancelled
+	}
+	w.end(at, o, nil)
 }
 
 func (w *Wait) end(at time.Time, o event.Outcome, err error) {
@@ -214,11 +233,13 @@ func (w *Wait) join(e *episode) {
 
 // failure returns the class of a wait's end: what keeps the endpoint from being READY, unless the caller gave up.
 func (w *Wait) failure(o event.Outcome, err error) string {
-	if o == event.OutcomeCancelled {
+	switch {
+	case o == event.OutcomeCancelled:
 		return failure.Cancelled
-	}
-	if err == nil {
+	case err == nil:
 		return ""
+	case w.reason == event.WaitStreamQuota: // The endpoint is READY.
+		return failure.Type(err)
 	}
 	if class := w.ch.failureOf(w.policy); class != "" {
 		return class
@@ -283,10 +304,12 @@ func (w *Wait) Reason() event.WaitReason {
 func (c *Channel) Refuse(
 	ctx context.Context, at time.Time, p *Policy, method string, reason event.WaitReason, err error,
 ) event.RPCRefused {
-	refused := event.RPCRefused{
-		Header: c.header(at), Context: ctx, Method: method, Reason: reason, Err: err, ErrorType: c.failureOf(p),
+	refused := event.RPCRefused{Header: c.header(at), Context: ctx, Method: method, Reason: reason, Err: err}
+	if reason == event.WaitStreamQuota { // The RPC has a READY transport: no endpoint's failure is the reason.
+		refused.ErrorType = failure.Type(err)
+		return refused
 	}
-	if refused.ErrorType == "" {
+	if refused.ErrorType = c.failureOf(p); refused.ErrorType == "" {
 		refused.ErrorType = failure.PickType(err)
 	}
 	if e := c.failed(p); e != nil {

@@ -41,10 +41,10 @@ func (a *Attachment) Channel(recorder estats.MetricsRecorder, target resolver.Ta
 }
 
 // mayWait reports whether an RPC that begins now may have to wait: its channel is not READY, or a transport has as many
-// streams as it ever had, or as it may have.
+// streams as it ever had, or as it may have, or is new: the server may allow none.
 func (a *Attachment) mayWait() bool {
 	if c := a.only.Load(); c != nil {
-		return c.unready() || c.nearLimit.Load() > 0
+		return c.unready() || c.nearLimit.Load() > 0 || c.untried.Load()
 	}
 	return a.observer.unready.Load() > 0
 }

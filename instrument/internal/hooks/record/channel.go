@@ -22,6 +22,8 @@ type Channel struct {
 	unreadySince atomic.Int64
 	// nearLimit counts the transports on which the next RPC may have to wait for a stream.
 	nearLimit atomic.Int32
+	// untried: no RPC had a stream at once since the newest transport began.
+	untried atomic.Bool
 
 	// What follows is guarded by mu, and with it the order of times. There are many channels: the fields are in the
 	// order in which they take the least memory.

@@ -96,9 +96,9 @@ type Observer struct {
 	roller      roller
 	suspects    suspects
 	rpcs        rpcs
-	// unready counts the channels that are awake and not READY, and following the RPCs that are followed from their begin,
-	// since they may wait.
-	unready, following atomic.Int64
+	followed    followed
+	// unready counts the channels that are awake and not READY.
+	unready atomic.Int64
 	// newestUnready is the channel that became unready last.
 	newestUnready atomic.Pointer[Channel]
 	// intercepted: an interceptor is in use.

@@ -43,6 +43,8 @@ type pendingPick struct {
 	sent time.Time
 	// opening: the RPC was placed, and has no stream yet. Any goroutine may ask.
 	opening atomic.Bool
+	// done is the Done channel of the RPC's context, while it is followed.
+	done <-chan struct{}
 }
 
 // pickKey is the key of an RPC's pending pick in its context.
@@ -86,27 +88,25 @@ func (p *pendingPick) waitForStream() {
 func (a *Attachment) TagRPC(ctx context.Context, method string, failFast, resolutionDelayed bool) context.Context {
 	o := a.observer
 	o.noteBegun(ctx)
+	o.followed.again(ctx)
 	resolutionDelayed = resolutionDelayed && o.rpcs.first(ctx)
 	o.rpcs.again(ctx)
 	if !resolutionDelayed && !a.mayWait() {
 		return ctx
 	}
-	if o.following.Add(1) > maxFollowed {
-		o.following.Add(-1)
+	p := &pendingPick{
+		method: method, since: time.Now(), waitForReady: !failFast, followed: true, resolving: resolutionDelayed,
+		channel: a.only.Load(),
+	}
+	if !o.followed.add(ctx, p) {
 		o.cfg.Events.PickOverflowed()
 		return ctx
 	}
-	return &pickContext{ctx, pickKey{o}, &pendingPick{
-		method: method, since: time.Now(), waitForReady: !failFast, followed: true, resolving: resolutionDelayed,
-		channel: a.only.Load(),
-	}}
+	return &pickContext{ctx, pickKey{o}, p}
 }
 
-// maxFollowed bounds the RPCs that are followed from their begin.
-const maxFollowed = 1 << 16
-
 // Following reports whether any RPC is followed from its begin.
-func (o *Observer) Following() bool { return o.following.Load() > 0 }
+func (o *Observer) Following() bool { return o.followed.n.Load() > 0 }
 
 // RPCBegan records that an RPC begins, with the context that all handlers have made.
 func (o *Observer) RPCBegan(ctx context.Context) {
@@ -256,11 +256,14 @@ func (o *Observer) release(p *pendingPick) {
 	if !p.followed {
 		return
 	}
-	p.followed, p.sent = false, time.Now()
+	o.followed.remove(p)
+	p.sent = time.Now()
 	p.opening.Store(false)
-	o.following.Add(-1)
 	if p.transport != nil {
 		p.transport.sent(p.streamWait != nil)
+	}
+	if p.placed && p.streamWait == nil {
+		p.channel.untried.Store(false)
 	}
 	if p.wait == nil && p.streamWait == nil {
 		return
@@ -283,6 +286,10 @@ func (o *Observer) notPicked(ctx context.Context, err error) {
 	if p == nil || p.channel == nil || p.placed && p.streamWait == nil || p.dropped {
 		return
 	}
+	if p.streamWait != nil && status.Code(err) == codes.Unavailable { // The transport is lost, and gRPC finds another.
+		p.channel.withLock(func(at time.Time) { p.streamWait.TransportLost(at) })
+		return
+	}
 	outcome := outcomeOf(err)
 	var refused event.RPCRefused
 	p.channel.withLock(func(at time.Time) {
@@ -300,9 +307,6 @@ func (o *Observer) notPicked(ctx context.Context, err error) {
 		}
 		refused = p.channel.machine.Refuse(ctx, at, policy, p.method, reason, err)
 	})
-	if p.streamWait != nil && status.Code(err) == codes.Unavailable { // The transport is lost, and gRPC finds another.
-		return
-	}
 	if outcome != event.OutcomeCancelled && refused.Context != nil {
 		o.cfg.Notes.Refused(refused)
 		o.rpcs.refused(ctx, p.channel, refused)

@@ -83,6 +83,7 @@ func (o *Observer) Begin(t *Transport) {
 	if t.machine == nil {
 		return
 	}
+	t.channel.untried.Store(true)
 	o.transports.Add(t.key, t)
 	o.sampler.add(t)
 }
