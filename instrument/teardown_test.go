@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/redial-dev/redial/instrument/event"
@@ -508,4 +510,44 @@ func TestClose(t *testing.T) {
 		env.lost(cc)
 		env.golden()
 	})
+}
+
+// heldBegin holds the first connection that begins, before redial sees it.
+type heldBegin struct {
+	doNothing
+	first     sync.Once
+	begins    chan struct{}
+	withdrawn chan struct{}
+}
+
+func (h *heldBegin) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context {
+	h.first.Do(func() {
+		close(h.begins)
+		<-h.withdrawn
+	})
+	return ctx
+}
+
+// A connection whose subchannel is shut down before it begins was reported as one of a policy that is not observed.
+func TestSubchannelIsShutDownBeforeItsConnectionBegins(t *testing.T) {
+	env := newEnvironment(t)
+	r, option := addresses(env.serve("S1").address)
+	held := &heldBegin{begins: make(chan struct{}), withdrawn: make(chan struct{})}
+	cc := env.dialWith("static:///one", insecureOption, option, grpc.WithStatsHandler(held), env.handler.DialOption())
+	cc.Connect()
+	<-held.begins
+	r.UpdateState(endpoints(env.serve("S2").address))
+	env.await(1, "SHUTDOWN", func(e event.Event) bool {
+		s, ok := e.(event.SubchannelState)
+		return ok && s.To == event.StateShutdown
+	})
+	close(held.withdrawn)
+	env.awaitState(cc, connectivity.Ready)
+	mustCall(t, cc)
+	env.closeAll()
+	if n := env.collect()["redial.transport.unattributed"]; n != 0 {
+		t.Errorf("%d connections are reported as unattributed", n)
+	}
+	wait(t, "the transports are forgotten", func() bool { return !env.handler.Leaving() })
+	env.shutdown()
 }

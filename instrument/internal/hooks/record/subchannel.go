@@ -121,7 +121,7 @@ func (s *Subchannel) SetState(state balancer.SubConnState) {
 		o.holds(grpcinternals.Connections, !o.connections.Has(s))
 	}
 	if to == connectivity.Idle || to == connectivity.TransientFailure || to == connectivity.Shutdown {
-		s.policy.Observer().connections.Remove(s)
+		s.forgetConnection(to)
 		if t := s.transport.Load(); t != nil {
 			t.settle()
 		}
@@ -129,6 +129,17 @@ func (s *Subchannel) SetState(state balancer.SubConnState) {
 	if to == connectivity.Shutdown {
 		s.policy.forget(s)
 	}
+}
+
+// forgetConnection forgets a pending connection, which does not become a transport. gRPC may be about to report the
+// begin of one whose subchannel is shut down.
+func (s *Subchannel) forgetConnection(to connectivity.State) {
+	o := s.policy.Observer()
+	if to == connectivity.Shutdown && o.connections.Has(s) {
+		o.delayed.Add(func() { o.connections.Remove(s) })
+		return
+	}
+	o.connections.Remove(s)
 }
 
 // DialStarted records that the dialer is called, for the address that has these attributes.
