@@ -59,6 +59,32 @@ func TestSchema(t *testing.T) {
 	}
 }
 
+var linkURL = regexp.MustCompile(`"url": "(/d/([a-z-]+)\?[^"]*)"`)
+
+// Each link of a panel leads to a dashboard that there is, and takes the time and all variables along.
+func TestLinks(t *testing.T) {
+	files := generated(t)
+	for name, text := range files {
+		if !strings.HasSuffix(name, ".json") {
+			continue
+		}
+		for _, link := range linkURL.FindAllStringSubmatch(string(text), -1) {
+			url := strings.ReplaceAll(link[1], `\u0026`, "&")
+			if files[strings.TrimPrefix(link[2], "redial-")+".json"] == nil {
+				t.Errorf("%s: no dashboard has the uid of the link %s", name, url)
+			}
+			for _, kept := range []string{"__url_time_range", "datasource", "job", "instance", "target"} {
+				if !strings.Contains(url, "${"+kept) && !strings.Contains(url, "var-"+kept+"=${") {
+					t.Errorf("%s: the link %s does not take %s along", name, url, kept)
+				}
+			}
+		}
+		if name != "agent.json" && !linkURL.Match(text) {
+			t.Errorf("%s has no links", name)
+		}
+	}
+}
+
 // Each alert has a runbook, of the same four parts, and each runbook an alert.
 func TestRunbooks(t *testing.T) {
 	alerts := string(generated(t)["rules/alerts.yaml"])

@@ -29,15 +29,12 @@ func (m *maker) failuresByPhase() *timeseries.PanelBuilder {
 }
 
 func (m *maker) backoff() *timeseries.PanelBuilder {
-	return look.Colored(look.Durations("Backoff waits",
+	return look.Colored(look.Durations("Backoff waits, in the mean",
 		"How long the subchannels waited before their next attempt; 0 where none waited. It grows from 1 s to "+
-			"120 s while a server is away, so the "+
-			"higher it is, the later gRPC notices the server's return. ResetConnectBackoff cuts it short."),
-		look.Colors{{Name: "mean", Color: look.BackingOff}, {Name: "95 % below", Color: look.Bad}}).
-		WithTarget(m.series("A", promql.OrZero(
-			"("+sum(promql.Spent(backoffs, perBar))+" / "+sum(promql.Observations(backoffs, perBar))+") >= "+
-				"0"), "mean")).
-		WithTarget(m.series("B", promql.OrZero(promql.Quantile(0.95, backoffs, perBar)), "95 % below"))
+			"120 s while a server is away, so the higher it is, the later gRPC notices the server's return. "+
+			"ResetConnectBackoff cuts it short."),
+		look.Colors{{Name: "mean", Color: look.BackingOff}}).
+		WithTarget(m.series("A", promql.OrZero(promql.Mean(backoffs, perBar)), "mean"))
 }
 
 func (m *maker) phaseHeat() *heatmap.PanelBuilder {

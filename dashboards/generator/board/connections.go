@@ -64,6 +64,7 @@ func (m *maker) stateOfClients() *statetimeline.PanelBuilder {
 		}}).
 		Thresholds(look.Between(look.Idle, look.Step{From: 1, Color: look.Good}, look.Step{From: 2, Color: look.Connecting},
 			look.Step{From: 3, Color: look.BackingOff})).
+		DataLinks(look.Link{UID: targetUID, Variable: "instance"}.OfSeries("instance")).
 		WithTarget(m.series("A", "topk(20, "+maxBy("instance", worst)+")", "{{instance}}"))
 }
 
@@ -71,19 +72,26 @@ func (m *maker) stalledByInstance() *timeseries.PanelBuilder {
 	return look.Colored(look.Lines("Stalled connections, by instance",
 		"READY transports whose other side acknowledges nothing, of the five instances with the most; none: there is no such. "+
 			"One instance: its host, NAT or network. All: what lies before the server, such as a load balancer that "+
-			"forgot its flows.", "short").Decimals(0).AxisSoftMax(2), nil).
+			"forgot its flows.", "locale").Decimals(0).AxisSoftMax(2), nil).
+		DataLinks(look.Link{UID: targetUID, Variable: "instance"}.OfSeries("instance")).
 		WithTarget(m.series("A", mostNow("instance", stalled), "{{instance}}"))
+}
+
+func (m *maker) unhealthyByReason() *timeseries.PanelBuilder {
+	return look.Colored(look.Stacked("READY endpoints that get no RPCs, by reason",
+		"Endpoints that have a connection, which gRPC leaves out; none: there is no such. health_check_failed: the "+
+			"server says that it does not serve. outlier_ejected: too many of its RPCs failed. RPCs that find no other "+
+			"endpoint are refused.", "locale").Decimals(0).AxisSoftMax(2), look.Failures).
+		WithTarget(m.series("A", promql.OrNone(sumBy("error_type", unhealthy)+" > 0", "error_type"), "{{error_type}}"))
 }
 
 func (m *maker) lifetime() *timeseries.PanelBuilder {
 	by := "redial_teardown_cause"
-	mean := "(" + sumBy(by, promql.Spent(transports, perBar)) + " / " +
-		"" + sumBy(by, promql.Observations(transports, perBar)) + ") >= 0"
 	return look.Colored(look.Durations("Lifetime of lost connections",
 		"How long those had lived that ended, in the mean, by cause; 0 where none did. The same number again "+
 			"and again is somebody's timer: "+
 			"the server's MaxConnectionAge, or the idle timeout of a proxy or NAT (then let keepalive be "+
 			"shorter). Seconds: the server "+
 			"accepts and then refuses."), look.Causes).
-		WithTarget(m.series("A", promql.OrNone(mean, by), "{{redial_teardown_cause}}"))
+		WithTarget(m.series("A", promql.OrNone(promql.Mean(transports, perBar, by), by), "{{redial_teardown_cause}}"))
 }

@@ -58,13 +58,15 @@ func (m *maker) disconnectedByInstance() *timeseries.PanelBuilder {
 	return look.Colored(look.Lines("Without a connection, by instance", "The five instances with the most "+
 		"endpoints without a connection; none: there is no such. One line far "+
 		"above the others is that host's or network's trouble.", "locale").Decimals(0).AxisSoftMax(2), nil).
+		DataLinks(instances.links()).
 		WithTarget(m.series("A", mostNow("instance", disconnected), "{{instance}}"))
 }
 
 func (m *maker) disconnectedByTarget() *timeseries.PanelBuilder {
 	return look.Colored(look.Lines("Without a connection, by target", "The five targets with the most endpoints "+
 		"without a connection; none: there is no such. One line far "+
-		"above the others is that server's trouble.", "short").Decimals(0).AxisSoftMax(2), nil).
+		"above the others is that server's trouble.", "locale").Decimals(0).AxisSoftMax(2), nil).
+		DataLinks(targets.links()).
 		WithTarget(m.series("A", mostNow("grpc_target", disconnected), "{{grpc_target}}"))
 }
 
@@ -77,30 +79,31 @@ func mostNow(by, gauge string) string {
 func (m *maker) lostByInstance() *timeseries.PanelBuilder {
 	return m.recorded("Connections lost, by instance", "The five instances that lost the most. Each bar counts "+
 		"its time. A deployment of a server shows as "+
-		"one bar of all; an instance that stands out loses them by itself.", rule.Lost, "instance")
+		"one bar of all; an instance that stands out loses them by itself.", rule.Lost, instances)
 }
 
 func (m *maker) lostByTarget() *timeseries.PanelBuilder {
 	return m.recorded("Connections lost, by target", "The five targets that lost the most connections. Each bar "+
-		"counts its time. Click through to "+
-		"Redial target for the causes.", rule.Lost, "grpc_target")
+		"counts its time. Click on one to see it, and its causes, in Redial target.", rule.Lost, targets)
 }
 
 func (m *maker) harmedByInstance() *timeseries.PanelBuilder {
 	return m.recorded("RPCs refused or killed, by instance", "The five instances with the most RPCs that failed "+
 		"of a connection: what their callers felt.",
-		rule.Harmed, "instance")
+		rule.Harmed, instances)
 }
 
 func (m *maker) harmedByTarget() *timeseries.PanelBuilder {
 	return m.recorded("RPCs refused or killed, by target", "The five targets with the most RPCs that failed of "+
 		"a connection: what callers of it felt.",
-		rule.Harmed, "grpc_target")
+		rule.Harmed, targets)
 }
 
 // recorded shows the five highest of what a recording rule counts.
-func (m *maker) recorded(title, description, series, by string) *timeseries.PanelBuilder {
+func (m *maker) recorded(title, description, series string, of subject) *timeseries.PanelBuilder {
+	by := of.label
 	return look.Colored(look.Counts(title, description+" Needs the recording rules.").NoValue(needsRules), nil).
+		DataLinks(of.links()).
 		WithTarget(m.series("A", most(by, sumBy(by, "sum_over_time("+series+"["+perBar+"])"),
 			sumBy(by, "sum_over_time("+series+"[$__range] @ end())"))+
 			` or on () label_replace(`+rule.Loaded+`, "`+by+`", "none", "", "")`, "{{"+by+"}}"))
@@ -131,7 +134,7 @@ func (m *maker) versionsNow() *stat.PanelBuilder {
 
 func (m *maker) versions() *bargauge.PanelBuilder {
 	return look.Rank("Instances, by version of redial", "How many instances run which version. unknown: their "+
-		"metrics come by OTLP, which does not say it.", "short").
+		"metrics come by OTLP, which does not say it.", "locale").
 		WithTarget(m.now("A", byVersion, "{{version}}"))
 }
 

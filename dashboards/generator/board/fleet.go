@@ -27,8 +27,8 @@ func Fleet(s *promql.Signals) (dashboard.Dashboard, error) {
 		WithPanel(m.disconnectedByTarget().Height(7).Span(8)).
 		WithPanel(m.lostByTarget().Height(7).Span(8)).
 		WithPanel(m.harmedByTarget().Height(7).Span(8)).
-		WithPanel(m.instancesCompared().Height(9).Span(12)).
-		WithPanel(m.targetsCompared().Height(9).Span(12)).
+		WithPanel(m.instancesCompared().Height(8).Span(24)).
+		WithPanel(m.targetsCompared().Height(8).Span(24)).
 		WithRow(row("Better or worse?")).
 		WithPanel(m.attemptsOfFleet().Height(7).Span(8)).
 		WithPanel(m.lostAgainstLastWeek().Height(7).Span(8)).

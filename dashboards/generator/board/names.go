@@ -33,7 +33,7 @@ func (m *maker) addresses() *timeseries.PanelBuilder {
 	return look.Colored(look.Lines("Addresses",
 		"How many addresses the resolver gave, of the clients with the fewest and the most. Fewer at one "+
 			"client: it "+
-			"asked another name server, or long ago.", "short").Decimals(0).AxisSoftMax(2),
+			"asked another name server, or long ago.", "locale").Decimals(0).AxisSoftMax(2),
 		look.Colors{{Name: "most", Color: look.Neutral}, {Name: "fewest", Color: look.Connecting}}).
 		WithTarget(m.series("A", "max(redial_resolve_addresses)", "most")).
 		WithTarget(m.series("B", "min(redial_resolve_addresses)", "fewest"))

@@ -1,6 +1,7 @@
 package board
 
 import (
+	"github.com/grafana/grafana-foundation-sdk/go/common"
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
 
 	"github.com/redial-dev/redial/dashboards/generator/look"
@@ -54,7 +55,8 @@ func (m *maker) harmedInRange() *stat.PanelBuilder {
 			"callers saw "+
 			"Unavailable. Red from 1. Next: which of both, and when, in the panel below.", "locale").
 		Thresholds(look.Above(look.Step{From: 1, Color: look.Bad})).
-		WithTarget(m.now("A", promql.OrZero(total(func(w string) string { return sum(harmed(w)) })), "RPCs"))
+		TextMode(common.BigValueTextModeValueAndName).
+		WithTarget(m.now("A", promql.OrZero(total(func(w string) string { return sum(harmed(w)) })), inRange))
 }
 
 func (m *maker) lostInRange() *stat.PanelBuilder {
@@ -64,5 +66,9 @@ func (m *maker) lostInRange() *stat.PanelBuilder {
 			"does this too. Whether it matters say the numbers to the left, and why it was the causes "+
 			"below.", "locale").
 		Thresholds(look.Above(look.Step{From: 1, Color: look.Neutral})).
-		WithTarget(m.now("A", promql.OrZero(total(func(w string) string { return sum(promql.Observations(lost, w)) })), "lost"))
+		TextMode(common.BigValueTextModeValueAndName).
+		WithTarget(m.now("A", promql.OrZero(total(func(w string) string { return sum(promql.Observations(lost, w)) })), inRange))
 }
+
+// inRange is what a number says that is of all the time shown, beside others that are of now.
+const inRange = "in the time shown"

@@ -17,6 +17,7 @@ const (
 	openFor      = "redial_connect_age_seconds"
 	waiting      = "redial_pick_waiting"
 	stalled      = "redial_transport_stalled"
+	unhealthy    = "redial_endpoint_unhealthy"
 	subchannels  = "redial_subchannels"
 	readyNow     = `redial_subchannels{grpc_subchannel_state="ready"}`
 )

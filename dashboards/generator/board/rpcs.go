@@ -21,7 +21,7 @@ func (m *maker) spreadOfRPCs() *timeseries.PanelBuilder {
 	return look.Colored(look.Lines("Spread of RPCs over connections",
 		"RPCs of the busiest and of the least busy READY subchannel of a client, between two scrapes. "+
 			"Far apart under round_robin: a long stream, or addresses that joined late. "+
-			"Under pick_first there is one, and both are equal.", "short").Decimals(0),
+			"Under pick_first there is one, and both are equal.", "locale").Decimals(0),
 		look.Colors{{Name: "busiest", Color: look.Neutral}, {Name: "least_busy", Color: look.Connecting}}).
 		WithTarget(m.series("A", maxBy("redial_subchannel_rank", `redial_subchannel_rpcs{redial_subchannel_rank="busiest"}`),
 			"{{redial_subchannel_rank}}")).

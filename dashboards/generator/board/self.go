@@ -79,7 +79,7 @@ func (m *maker) eventsLostBySink() *timeseries.PanelBuilder {
 }
 
 func (m *maker) spansLeftOutOverTime() *timeseries.PanelBuilder {
-	return look.Colored(look.Counts("Spans left out", "When root spans were left out since their target had too "+
+	return look.Colored(look.Counts("Spans left out, over time", "When root spans were left out since their target had too "+
 		"many. In a storm this is as it should be."), look.Self).
 		WithTarget(m.series("A", promql.OrZero(sum(promql.Growth(suppressed, perBar))), "left out"))
 }
@@ -115,7 +115,7 @@ func (m *maker) journalHistory() *timeseries.PanelBuilder {
 func (m *maker) seriesPerScrape() *timeseries.PanelBuilder {
 	return look.Colored(look.Lines("Samples of a scrape", "How many samples an instance with redial gives at a "+
 		"scrape, of the largest and of a middling one, with what else its endpoint serves. "+
-		"Native histograms make far fewer. Sent by OTLP, there are none.", "short").Decimals(0).NoValue("Not "+
+		"Native histograms make far fewer. Sent by OTLP, there are none.", "locale").Decimals(0).NoValue("Not "+
 		"scraped: metrics come by OTLP"), look.Self).
 		WithTarget(m.series("A", "max(scrape_samples_scraped and on (job, instance) "+ready+")", "largest")).
 		WithTarget(m.series("B", "quantile(0.5, scrape_samples_scraped and on (job, instance) "+

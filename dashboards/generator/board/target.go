@@ -22,10 +22,11 @@ func Target(s *promql.Signals) (dashboard.Dashboard, error) {
 		WithRow(row("Connections")).
 		WithPanel(m.stateOfClients().Height(8).Span(12)).
 		WithPanel(m.disconnectedByReason().Height(8).Span(12)).
-		WithPanel(m.lostByCause().Height(7).Span(6)).
-		WithPanel(m.lifetime().Height(7).Span(6)).
-		WithPanel(m.stalledByInstance().Height(7).Span(6)).
-		WithPanel(m.subchannelsByState().Height(7).Span(6)).
+		WithPanel(m.lostByCause().Height(7).Span(12)).
+		WithPanel(m.lifetime().Height(7).Span(12)).
+		WithPanel(m.stalledByInstance().Height(7).Span(8)).
+		WithPanel(m.unhealthyByReason().Height(7).Span(8)).
+		WithPanel(m.subchannelsByState().Height(7).Span(8)).
 		WithRow(row("Attempts to connect")).
 		WithPanel(m.attemptsByOutcome().Height(7).Span(8)).
 		WithPanel(m.failuresByPhase().Height(7).Span(8)).

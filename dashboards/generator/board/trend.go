@@ -34,7 +34,7 @@ func (m *maker) againstLastWeek(title, description, series string) *timeseries.P
 		return promql.OrZero(sum("sum_over_time(" + series + "[" + perBar + "]" + offset + ")"))
 	}
 	p := look.Lines(title, description+" 0 where nothing was recorded. Needs the recording "+
-		"rules.", "short").Decimals(0).AxisSoftMax(4).Interval("1m").
+		"rules.", "locale").Decimals(0).AxisSoftMax(4).Interval("1m").
 		WithTarget(m.series("A", counted(""), "this week")).
 		WithTarget(m.series("B", counted(" offset 1w"), "last week"))
 	return look.Dashed(look.Colored(p, look.Colors{{Name: "this week", Color: look.Bad}, {Name: "last " +

@@ -15,7 +15,7 @@ func (m *maker) disconnectedByReason() *timeseries.PanelBuilder {
 			"failed yet. "+
 			"docs/causes.md says for each error.type what to do: connection_refused is a server that is down, "+
 			"timeout a path "+
-			"that drops packets, tls_* a certificate.", "short").Decimals(0).AxisSoftMax(2), look.Failures).
+			"that drops packets, tls_* a certificate.", "locale").Decimals(0).AxisSoftMax(2), look.Failures).
 		WithTarget(m.series("A", promql.OrNone(byReason(sumBy("error_type", disconnected)+" > "+
 			"0"), "error_type"), "{{error_type}}"))
 }
@@ -36,7 +36,7 @@ func (m *maker) waitingByReason() *timeseries.PanelBuilder {
 		"What the RPCs that wait now wait for. name_resolution: the resolver has not answered. connecting: no "+
 			"subchannel is "+
 			"READY. policy: the load balancing policy holds them. stream_quota: the server's limit of streams "+
-			"is used up.", "short").
+			"is used up.", "locale").
 		Decimals(0).AxisSoftMax(2), look.Reasons).
 		WithTarget(m.series("A", sumBy("redial_wait_reason", waiting), "{{redial_wait_reason}}"))
 }
@@ -56,6 +56,6 @@ func (m *maker) subchannelsByState() *timeseries.PanelBuilder {
 	return look.Colored(look.Stacked("Subchannels by state",
 		"All green is healthy. Orange waits after a failed attempt, light blue tries again, grey is idle: "+
 			"nobody called, or "+
-			"another address of the endpoint is used.", "short").Decimals(0), look.States).
+			"another address of the endpoint is used.", "locale").Decimals(0), look.States).
 		WithTarget(m.series("A", sumBy("grpc_subchannel_state", subchannels), "{{grpc_subchannel_state}}"))
 }

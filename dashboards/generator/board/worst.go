@@ -1,6 +1,8 @@
 package board
 
 import (
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 
 	"github.com/redial-dev/redial/dashboards/generator/look"
@@ -17,13 +19,16 @@ func (m *maker) worstTargets() *table.PanelBuilder {
 // subject is what the rows of a table are.
 type subject struct {
 	label, title string
-	link         string // Where a click on one leads.
+	link         look.Link // Where a click on one leads.
 }
 
 var (
-	targets   = subject{"grpc_target", "Target", look.LinkTo(targetUID, "target")}
-	instances = subject{"instance", "Instance", look.LinkTo(overviewUID, "instance")}
+	targets   = subject{"grpc_target", "Target", look.Link{UID: targetUID, Variable: "target"}}
+	instances = subject{"instance", "Instance", look.Link{UID: overviewUID, Variable: "instance"}}
 )
+
+// links lead from the series of a panel, each of which is one of the subject, to that one alone.
+func (s subject) links() []cog.Builder[dashboard.DashboardLink] { return s.link.OfSeries(s.label) }
 
 // compared fills a table with what differs between the healthy and the others.
 func (m *maker) compared(p *table.PanelBuilder, of subject) *table.PanelBuilder {
@@ -33,7 +38,7 @@ func (m *maker) compared(p *table.PanelBuilder, of subject) *table.PanelBuilder 
 		{Ref: "C", Title: "Stalled", Color: look.Bad, Sorts: true},
 		{Ref: "D", Title: "RPCs waiting", Color: look.BackingOff},
 		{Ref: "E", Title: "RPCs refused or killed", Color: look.Bad},
-		{Ref: "F", Title: "Connections lost", Color: look.Neutral, Sorts: true},
+		{Ref: "F", Title: "Connections lost", Sorts: true},
 	}
 	// What the recording rules count, and 0 where they are loaded and counted nothing.
 	recorded := func(series string) string {

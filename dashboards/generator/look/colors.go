@@ -64,7 +64,7 @@ func Colored(p *timeseries.PanelBuilder, of Colors) *timeseries.PanelBuilder {
 
 // ColoredByEnd gives series their colours by the last word of their names.
 func ColoredByEnd(p *timeseries.PanelBuilder, of Colors) *timeseries.PanelBuilder {
-	p.OverrideByName("none", fixed(Idle))
+	p.OverrideByRegexp("none ?", fixed(Idle)) // It has no last word.
 	for _, c := range of {
 		p.OverrideByRegexp(".* "+c.Name, fixed(c.Color))
 	}

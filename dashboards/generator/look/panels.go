@@ -44,7 +44,7 @@ func Lines(title, description, unit string) *timeseries.PanelBuilder {
 
 // Counts is a panel of stacked bars, each of which says how often something happened in its time.
 func Counts(title, description string) *timeseries.PanelBuilder {
-	return Stacked(title, description, "short").Decimals(0).Interval(barWidth).DrawStyle(common.GraphDrawStyleBars).
+	return Stacked(title, description, "locale").Decimals(0).Interval(barWidth).DrawStyle(common.GraphDrawStyleBars).
 		FillOpacity(85).AxisSoftMax(4)
 }
 
@@ -66,7 +66,7 @@ func Number(title, description, unit string) *stat.PanelBuilder {
 
 // Timeline is a panel of states, one row a thing.
 func Timeline(title, description string) *statetimeline.PanelBuilder {
-	return statetimeline.NewPanelBuilder().Title(title).Description(description).Datasource(Prometheus()).Unit("short").
+	return statetimeline.NewPanelBuilder().Title(title).Description(description).Datasource(Prometheus()).Unit("locale").
 		ShowValue(common.VisibilityModeNever).MergeValues(true).RowHeight(0.8).FillOpacity(85).LineWidth(0).
 		Legend(common.NewVizLegendOptionsBuilder().ShowLegend(true).
 			DisplayMode(common.LegendDisplayModeList).Placement(common.LegendPlacementBottom)).
@@ -85,7 +85,7 @@ func Heat(title, description, unit string) *heatmap.PanelBuilder {
 
 // Table is a panel of rows to compare.
 func Table(title, description string) *table.PanelBuilder {
-	return table.NewPanelBuilder().Title(title).Description(description).Datasource(Prometheus()).Unit("short").
+	return table.NewPanelBuilder().Title(title).Description(description).Datasource(Prometheus()).Unit("locale").
 		Interval(barWidth).MaxDataPoints(points).
 		ShowHeader(true).NoValue("0").CellHeight(common.TableCellHeightSm).Decimals(0).
 		Footer(common.NewTableFooterOptionsBuilder().Show(false).Reducer([]string{}))

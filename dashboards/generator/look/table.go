@@ -7,42 +7,37 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 )
 
-// LinkTo returns a link to a dashboard of what a cell names, with the other variables and the time as they are.
-func LinkTo(uid, variable string) string {
-	link := "/d/" + uid + "?${__url_time_range}&${datasource:queryparam}&var-" + variable + "=${__value.raw}"
-	for _, kept := range []string{"job", "instance", "target"} {
-		if kept != variable {
-			link += "&${" + kept + ":queryparam}"
-		}
-	}
-	return link
-}
-
-// Col is a column of numbers of a table, in the colour where they are not 0. Rows are sorted by those that sort, the
-// first column first.
+// Col is a column of numbers of a table, in the colour, if any, where they are not 0. Rows are sorted by those that sort,
+// the first column first.
 type Col struct {
 	Ref, Title, Unit, Color string
 	Sorts                   bool
 }
 
 // Compared joins the queries of a table by a label, worst first, and shows a query of time series as a sparkline.
-func Compared(p *table.PanelBuilder, label, title, link string, columns []Col, trend, trendTitle string) *table.PanelBuilder {
+func Compared(p *table.PanelBuilder, label, title string, to Link, columns []Col, trend, trendTitle string) *table.PanelBuilder {
 	names, order, titles := []string{label}, map[string]int{label: 0}, map[string]string{label: title}
 	for i, c := range columns {
 		value := "Value #" + c.Ref
 		names, order[value], titles[value] = append(names, value), i+1, c.Title
-		p.OverrideByName(c.Title, []dashboard.DynamicConfigValue{
-			{Id: "custom.cellOptions", Value: map[string]string{"type": "color-text"}},
-			{Id: "thresholds", Value: steps(Step{From: 1e-9, Color: c.Color})},
-			{Id: "color", Value: map[string]string{"mode": "thresholds"}},
+		overrides := []dashboard.DynamicConfigValue{
 			{Id: "unit", Value: orLocale(c.Unit)},
-		})
+			{Id: "custom.minWidth", Value: 110},
+		}
+		if c.Color != "" {
+			overrides = append(overrides, []dashboard.DynamicConfigValue{
+				{Id: "custom.cellOptions", Value: map[string]string{"type": "color-text"}},
+				{Id: "thresholds", Value: steps(Step{From: 1e-9, Color: c.Color})},
+				{Id: "color", Value: map[string]string{"mode": "thresholds"}},
+			}...)
+		}
+		p.OverrideByName(c.Title, overrides)
 	}
 	for _, name := range []string{"Trend", "Trend #" + trend} { // Grafana names it by the query only beside others.
 		names, order[name], titles[name] = append(names, name), len(columns)+1, trendTitle
 	}
 	p.OverrideByName(title, []dashboard.DynamicConfigValue{
-		{Id: "links", Value: []map[string]any{{"title": "Show ${__value.raw} alone", "url": link}}},
+		{Id: "links", Value: []map[string]any{{"title": "Show ${__value.raw} alone", "url": to.url("${__value.raw}")}}},
 		{Id: "custom.minWidth", Value: 260},
 	})
 	p.OverrideByName(trendTitle, []dashboard.DynamicConfigValue{
