@@ -13,9 +13,11 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	_ "google.golang.org/grpc/health" // The client's side of health checks.
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
 
 	"github.com/redial-dev/redial/e2e/internal/loopback"
@@ -113,10 +115,9 @@ func (p *play) certified(until time.Time) *channel {
 	return p.dial(server.Address, grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(pool, "localhost")))
 }
 
-// streamLimit lets RPCs wait for a stream. The first agent alone observes it: of several at a channel, one records
-// this wait.
-func (p *play) streamLimit() {
-	p = &play{p.t, p.options[:1]}
+// streamLimit lets RPCs wait for a stream, and returns the target. Since channels share their options, each agent sees it
+// only while a channel of its own is not READY.
+func (p *play) streamLimit() string {
 	server := loopback.Serve(p.t, "127.0.0.1:0", grpc.MaxConcurrentStreams(1))
 	p.t.Cleanup(server.Halt)
 	c := p.plain(server.Address)
@@ -128,6 +129,56 @@ func (p *play) streamLimit() {
 			_, _ = healthpb.NewHealthClient(c).Check(ctx, &healthpb.HealthCheckRequest{}) // It waits until the end.
 		}()
 	}
+	return c.CanonicalTarget()
+}
+
+// patient is a channel to a server that is gone, whose RPCs wait for longer than a second, again and again. It returns
+// the target.
+func (p *play) patient() string {
+	server := loopback.Serve(p.t, "127.0.0.1:0")
+	c := p.plain(server.Address)
+	server.Halt()
+	ctx, cancel := context.WithCancel(context.Background())
+	p.t.Cleanup(cancel)
+	go func() {
+		for ctx.Err() == nil {
+			ctx, cancel := context.WithTimeout(ctx, 1500*time.Millisecond)
+			_, _ = healthpb.NewHealthClient(c).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+			cancel()
+		}
+	}()
+	return c.CanonicalTarget()
+}
+
+// several is a channel to all servers of a name, by the service config.
+func (p *play) several(scheme, config string, addresses ...string) *channel {
+	r := manual.NewBuilderWithScheme(scheme)
+	var state resolver.State
+	for _, a := range addresses {
+		state.Addresses = append(state.Addresses, resolver.Address{Addr: a})
+	}
+	r.InitialState(state)
+	c := p.dial(scheme+":///stock", grpc.WithResolvers(r), grpc.WithDefaultServiceConfig(config),
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	c.Connect()
+	return c
+}
+
+// half is a channel to two servers, of which one is not there, and returns the target.
+func (p *play) half() string {
+	server := loopback.Serve(p.t, "127.0.0.1:0")
+	p.t.Cleanup(server.Halt)
+	c := p.several("half", `{"loadBalancingConfig":[{"round_robin":{}}]}`, server.Address, loopback.FreeAddress(p.t))
+	c.await(connectivity.Ready)
+	return c.CanonicalTarget()
+}
+
+// unhealthy is a channel to a server that does not serve, as it says itself.
+func (p *play) unhealthy() {
+	server := loopback.Serve(p.t, "127.0.0.1:0")
+	p.t.Cleanup(server.Halt)
+	p.several("unhealthy", `{"loadBalancingConfig":[{"round_robin":{}}],"healthCheckConfig":{"serviceName":"stock"}}`,
+		server.Address).await(connectivity.TransientFailure)
 }
 
 // tooManyPings lets a server complain of keepalive pings: the third within its time.

@@ -21,6 +21,7 @@ var durations = regexp.MustCompile(`\b(\d+)([mhd])\b`)
 
 // quick shortens the durations of an expression or a file of rules.
 func quick(text string) string {
+	text = strings.ReplaceAll(text, "> 300", "> 25") // An outage of five minutes.
 	return durations.ReplaceAllStringFunc(text, func(d string) string {
 		n, err := strconv.Atoi(d[:len(d)-1])
 		if err != nil {
