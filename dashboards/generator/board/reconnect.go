@@ -19,7 +19,7 @@ func (m *maker) timeToReconnect() *timeseries.PanelBuilder {
 		"From the loss of a connection until the endpoint is READY again, of all instances; 0 where nothing "+
 			"came back. Seconds "+
 			"are gRPC's backoff: it waits 1 s after the first failed attempt, 1.6 times as long after each "+
-			"further one. Needs the "+
+			"further one. Classic histograms know no more than that it took above a minute. Needs the "+
 			"recording rules.").NoValue(needsRules), look.Quantiles).
 		WithTarget(m.series("A", quantile(0.5), "half within")).
 		WithTarget(m.series("B", quantile(0.99), "99 % within"))
