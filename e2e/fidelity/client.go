@@ -120,9 +120,10 @@ func (c *client) nap() {
 	}
 }
 
-// rpc makes one RPC, which waits for a transport: if it is Unavailable, it was killed.
+// rpc makes one RPC, which waits for a transport: if it is Unavailable, it was killed. It goes on when the context is
+// done, so that what ends it is the channel's close and not its caller.
 func (c *client) rpc(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, rpcTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rpcTime)
 	defer cancel()
 	var way peer.Peer
 	_, err := healthpb.NewHealthClient(c.cc).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true),
