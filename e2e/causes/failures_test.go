@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -26,7 +27,7 @@ const noFamily = 255
 // Failures of an attempt, each made for real.
 func TestFailures(t *testing.T) {
 	t.Parallel()
-	for _, route := range [][]string{{"unreachable", "203.0.113.0/25"}, {"prohibit", "203.0.113.128/25"}} {
+	for _, route := range [][]string{{"unreachable", "203.0.113.0/25"}, {"prohibit", "203.0.113.128/25"}, {"blackhole", "198.18.0.0/24"}} {
 		if err := ip(append([]string{"route", "replace"}, route...)...); err != nil {
 			t.Fatal(err)
 		}
@@ -38,6 +39,7 @@ func TestFailures(t *testing.T) {
 		"no route":    {"network_unreachable", to("198.51.100.1:443")},
 		"unreachable": {"host_unreachable", to("203.0.113.1:443")},
 		"prohibited":  {"permission_denied", to("203.0.113.129:443")},
+		"blackhole":   {"network_unreachable", to("198.18.0.1:443")},
 		"no port":     {"invalid_address", to("passthrough:///127.0.0.1")},
 		"no socket file": {"no_such_file", func(t *testing.T, env *environment) *grpc.ClientConn {
 			return env.dial("unix://" + filepath.Join(t.TempDir(), "none.sock"))
@@ -57,6 +59,19 @@ func TestFailures(t *testing.T) {
 		}},
 		"RST": {"connection_reset", answering(func(c *net.TCPConn) error { return c.SetLinger(0) })},
 		"FIN": {"closed_by_peer", answering(readPreface)},
+		"GOAWAY before SETTINGS": {"closed_by_peer", answering(func(c *net.TCPConn) error {
+			return errors.Join(readPreface(c), http2.NewFramer(c, c).WriteGoAway(0, http2.ErrCodeEnhanceYourCalm, nil))
+		})},
+		"a conn that its dialer closed": {"_OTHER", func(t *testing.T, env *environment) *grpc.ClientConn {
+			address := server(t).Address
+			return env.dial(address, dialing(func(context.Context) (net.Conn, error) {
+				c, err := net.Dial("tcp", address)
+				if err != nil {
+					return nil, err
+				}
+				return c, c.Close()
+			}))
+		}},
 		"a fault of the dialer's own": {"_OTHER", func(_ *testing.T, env *environment) *grpc.ClientConn {
 			return env.dial("127.0.0.1:1", dialing(func(context.Context) (net.Conn, error) {
 				return nil, errors.New("the dialer has its own troubles")

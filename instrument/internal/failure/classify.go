@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/redial-dev/redial/instrument/event"
 )
@@ -165,6 +166,15 @@ func isTimeout(err error) bool {
 		errors.As(err, &timeout) && timeout.Timeout()
 }
 
+// closedConn is in the errors of a connection that this process closed.
+const closedConn = "use of closed network connection"
+
+// ClosedEarly reports whether a connection was closed by this process before gRPC does that: by the dialer, or whatever
+// else has it.
+func ClosedEarly(err error, at, deadline time.Time) bool {
+	return err != nil && at.Before(deadline) && strings.Contains(err.Error(), closedConn)
+}
+
 // phrases are what grpc-go, golang.org/x/net and Windows put into errors that carry no type. The first that matches
 // wins: what an error quotes of another comes after the quoter's own words.
 var phrases = []struct{ text, errorType string }{
@@ -175,6 +185,7 @@ var phrases = []struct{ text, errorType string }{
 	{"reading server HTTP response", Proxy},
 	{"failed to write the HTTP request", Proxy},
 	{"looked like an HTTP/1.1 header", NotHTTP2},
+	{"is not a settings frame: *http2.GoAwayFrame", ClosedByPeer},
 	{"is not a settings frame", NotHTTP2},
 	{"missing selected ALPN property", NotHTTP2},
 	{"http2: frame too large", NotHTTP2},
@@ -183,7 +194,7 @@ var phrases = []struct{ text, errorType string }{
 	{"deadline exceeded", Timeout},
 	{"within timeout", Timeout},
 	{"i/o timeout", Timeout},
-	{"use of closed network connection", Timeout}, // gRPC closes it when the attempt's deadline has passed.
+	{closedConn, Timeout}, // gRPC closes it when the attempt's deadline has passed.
 	{"actively refused", ConnectionRefused},
 	{"forcibly closed", ConnectionReset},
 	{"missing port in address", InvalidAddress},

@@ -26,6 +26,14 @@ func connecting(network string, errno syscall.Errno) error {
 	return &net.OpError{Op: "dial", Net: network, Err: os.NewSyscallError("connect", errno)}
 }
 
+// connectingTo is what connect(2) returns where the address, or the route to it, is not valid.
+func connectingTo(ip string) error {
+	return &net.OpError{
+		Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.ParseIP(ip), Port: 1},
+		Err: os.NewSyscallError("connect", syscall.EINVAL),
+	}
+}
+
 // unverified is crypto/tls' error for a server's certificate that has this fault.
 func unverified(verdict error) error { return &tls.CertificateVerificationError{Err: verdict} }
 
@@ -64,6 +72,8 @@ func TestTypeOfErrors(t *testing.T) {
 		{connecting("unix", syscall.EAGAIN), failure.BacklogFull},
 		{connecting("tcp", syscall.EAGAIN), failure.ResourceExhausted},
 		{connecting("unix", syscall.EINVAL), failure.InvalidAddress},
+		{connectingTo("fe80::1"), failure.InvalidAddress},
+		{connectingTo("203.0.113.1"), failure.NetworkUnreachable}, // A blackhole route was an invalid address.
 		{os.NewSyscallError("setsockopt", syscall.EINVAL), failure.Other},
 		{os.NewSyscallError("write", syscall.EPIPE), failure.ConnectionReset},
 		{os.NewSyscallError("read", syscall.ECONNRESET), failure.ConnectionReset},

@@ -64,10 +64,16 @@ func fromTryAgain(err error) string {
 }
 
 // fromInvalidArgument classifies EINVAL of connect(2): the path of a unix socket is too long, or a link-local address
-// lacks its zone. Of other calls it means anything.
+// lacks its zone. For other IP addresses no route leads there: it is a blackhole, or not for this source address. Of
+// other calls it means anything.
 func fromInvalidArgument(err error) string {
-	if call := (*os.SyscallError)(nil); errors.As(err, &call) && call.Syscall == "connect" {
-		return InvalidAddress
+	if call := (*os.SyscallError)(nil); !errors.As(err, &call) || call.Syscall != "connect" {
+		return ""
 	}
-	return ""
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		if to, ok := op.Addr.(*net.TCPAddr); ok && !to.IP.IsLinkLocalUnicast() {
+			return NetworkUnreachable
+		}
+	}
+	return InvalidAddress
 }

@@ -85,7 +85,10 @@ func (c *observedCredentials) ClientHandshake(
 ) (net.Conn, credentials.AuthInfo, error) {
 	s := c.subchannel
 	hook := s.Policy().Guard()
-	hook.Run(func() { s.HandshakeStarted(credentials.ClientHandshakeInfoFromContext(ctx).Attributes, raw) })
+	hook.Run(func() {
+		deadline, _ := ctx.Deadline()
+		s.HandshakeStarted(credentials.ClientHandshakeInfoFromContext(ctx).Attributes, raw, deadline)
+	})
 	conn, info, err := c.TransportCredentials.ClientHandshake(ctx, authority, raw)
 	hook.Run(func() { s.HandshakeEnded(conn, raw, info, err) })
 	return conn, info, err

@@ -25,7 +25,8 @@ type attempt struct {
 	phaseStart   time.Time
 	dialAttempts []event.DialAttempt
 	conn         event.Conn
-	notAfter     int64 // When the server's certificate expires, in Unix time, or zero.
+	notAfter     int64     // When the server's certificate expires, in Unix time, or zero.
+	deadline     time.Time // When gRPC gives the connection up, or zero where that is not known.
 	err          error
 }
 
@@ -125,13 +126,14 @@ func (s *Subchannel) DialEnd(at time.Time, conn event.Conn, err error) {
 	}
 }
 
-// HandshakeStart reports that the credentials' handshake begins on a connection.
-func (s *Subchannel) HandshakeStart(at time.Time, conn event.Conn) {
+// HandshakeStart reports that the credentials' handshake begins on a connection, which gRPC gives up at the deadline, or
+// at an unknown time where that is zero.
+func (s *Subchannel) HandshakeStart(at time.Time, conn event.Conn, deadline time.Time) {
 	a := s.connectDialed(at)
 	if a == nil {
 		return
 	}
-	a.conn, a.notAfter = conn, 0
+	a.conn, a.notAfter, a.deadline = conn, 0, deadline
 	s.discard()
 	if a.open {
 		var err error
@@ -162,7 +164,7 @@ func (s *Subchannel) endPhase(at time.Time, tls *event.TLS, err error) {
 	a.open, a.err = false, err
 	ended := event.PhaseEnded{
 		Header: s.header(at), Attempt: a.id, Phase: a.phase, Start: a.phaseStart, Conn: a.conn, TLS: tls,
-		Err: err, ErrorType: a.failure(err),
+		Err: err, ErrorType: s.attemptFailure(err),
 	}
 	if a.phase == event.PhaseDial {
 		ended.DialAttempts = a.dialAttempts
@@ -230,14 +232,17 @@ func (s *Subchannel) blame(ended *event.AttemptEnded) {
 	case a.err != nil:
 		err = a.err
 	}
-	ended.Phase, ended.ErrorType = a.phase, a.failure(err)
+	ended.Phase, ended.ErrorType = a.phase, s.attemptFailure(err)
 }
 
-// failure returns the class of the failure of the phase that began last.
-func (a *attempt) failure(err error) string {
-	class := failure.Type(err)
-	if a.phase == event.PhaseDial && a.to.Proxy != "" {
+// attemptFailure returns the class of the failure of the phase that began last.
+func (s *Subchannel) attemptFailure(err error) string {
+	a, class := s.attempt, failure.Type(err)
+	switch {
+	case a.phase == event.PhaseDial && a.to.Proxy != "":
 		return failure.OfProxy(class)
+	case failure.ClosedEarly(err, s.ch().now, a.deadline):
+		return failure.Other
 	}
 	return class
 }

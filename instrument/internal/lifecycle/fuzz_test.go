@@ -222,7 +222,7 @@ func (d *driver) ofSubchannel(s *Subchannel, what, which byte, conn event.Conn, 
 		}
 		s.DialEnd(d.now, conn, err)
 	case 6:
-		s.HandshakeStart(d.now, conn)
+		s.HandshakeStart(d.now, conn, time.Time{})
 		s.ConnectsTo(Address{Server: "server:1", Proxy: "proxy:1"})
 		s.HandshakeEnd(d.now, nil, err)
 	case 7:

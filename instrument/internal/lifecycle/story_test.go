@@ -273,7 +273,7 @@ func (m *machine) subchannelInput(at time.Time, what string, args []string, rest
 	case "dialed":
 		s.DialEnd(at, conn, rest(1))
 	case "handshake":
-		s.HandshakeStart(at, conn)
+		s.HandshakeStart(at, conn, time.Time{})
 	case "handshaken":
 		s.HandshakeEnd(at, nil, rest(1))
 	case "secured":
