@@ -69,6 +69,40 @@ func TestTwoHandlers(t *testing.T) {
 	}
 }
 
+// The options of one handler, given twice to one channel, report it once: they took each other's connections for those of
+// nobody, and counted RPCs twice or never.
+func TestHandlerGivenTwice(t *testing.T) {
+	env := newEnvironment(t)
+	cc := env.dial(env.serve("S1").address, env.handler.DialOption())
+	mustCall(t, cc)
+	mustCall(t, cc)
+	for series, n := range env.collect() {
+		if strings.HasPrefix(series, "redial.transport.unattributed") && n != 0 ||
+			strings.HasPrefix(series, "redial.pick.waiting") && n != 0 ||
+			strings.HasPrefix(series, "grpc.subchannel.connection_attempts_succeeded") && n != 1 {
+			t.Errorf("%s: %d", series, n)
+		}
+	}
+	env.closeAll()
+	env.shutdown()
+	var made, ended, waits int
+	for _, e := range env.recorded() {
+		switch e := e.(type) {
+		case event.TransportReady:
+			made++
+		case event.PickWaitEnded:
+			waits++
+		case event.TransportEnded:
+			if ended++; e.RPCs != 2 {
+				t.Errorf("%s: %d RPCs, want 2", e, e.RPCs)
+			}
+		}
+	}
+	if made != 1 || ended != 1 || waits > 2 { // For the name, and for the connection.
+		t.Errorf("%d transports, %d ended, %d waits:\n%s", made, ended, waits, env.eventText())
+	}
+}
+
 // doNothing is a handler of the user's own.
 type doNothing struct{}
 

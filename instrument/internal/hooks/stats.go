@@ -40,6 +40,9 @@ type connKey struct{ observer *record.Observer }
 
 // TagConn implements [stats.Handler].
 func (h *Handler) TagConn(ctx context.Context, info *stats.ConnTagInfo) context.Context {
+	if h.attachment.Spare() {
+		return ctx
+	}
 	return guard.Value(h.observer.Guard(), ctx, func() context.Context {
 		return context.WithValue(ctx, connKey{h.observer}, h.observer.NewTransport(info.LocalAddr))
 	})
@@ -47,7 +50,7 @@ func (h *Handler) TagConn(ctx context.Context, info *stats.ConnTagInfo) context.
 
 // HandleConn implements [stats.Handler].
 func (h *Handler) HandleConn(ctx context.Context, s stats.ConnStats) {
-	if !s.IsClient() {
+	if !s.IsClient() || h.attachment.Spare() {
 		return
 	}
 	h.observer.Guard().Run(func() {
@@ -66,6 +69,9 @@ func (h *Handler) HandleConn(ctx context.Context, s stats.ConnStats) {
 
 // TagRPC implements [stats.Handler].
 func (h *Handler) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
+	if h.attachment.Spare() {
+		return ctx
+	}
 	return guard.Value(h.observer.Guard(), ctx, func() context.Context {
 		return h.attachment.TagRPC(ctx, info.FullMethodName, info.FailFast, info.NameResolutionDelay)
 	})
@@ -73,6 +79,9 @@ func (h *Handler) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Co
 
 // HandleRPC implements [stats.Handler].
 func (h *Handler) HandleRPC(ctx context.Context, s stats.RPCStats) {
+	if h.attachment.Spare() {
+		return
+	}
 	switch s := s.(type) {
 	case *stats.Begin:
 		if h.observer.Following() {
@@ -100,7 +109,7 @@ func (h *Handler) HandleRPC(ctx context.Context, s stats.RPCStats) {
 // RecordInt64Count implements [estats.MetricsRecorder].
 func (h *Handler) RecordInt64Count(metric *estats.Int64CountHandle, incr int64, labels ...string) {
 	h.observer.Guard().Run(func() {
-		if h.attachment.Discovered(metric, labels) {
+		if h.attachment.Discovered(metric, labels) || h.attachment.Spare() {
 			return
 		}
 		d := metric.Descriptor()
@@ -113,5 +122,8 @@ func (h *Handler) RecordInt64Count(metric *estats.Int64CountHandle, incr int64, 
 
 // RecordInt64UpDownCount implements [estats.MetricsRecorder].
 func (h *Handler) RecordInt64UpDownCount(metric *estats.Int64UpDownCountHandle, incr int64, labels ...string) {
+	if h.attachment.Spare() {
+		return
+	}
 	h.observer.Guard().Run(func() { h.metrics.Count(metric.Descriptor(), incr, labels) })
 }

@@ -13,6 +13,7 @@ import (
 type Attachment struct {
 	observer *Observer
 	only     atomic.Pointer[Channel] // Nil while there is none, or when there were several.
+	isSpare  atomic.Bool
 
 	mu     sync.Mutex // Guards what follows.
 	shared bool       // Several channels were given it.
@@ -29,6 +30,7 @@ func (a *Attachment) Channel(recorder estats.MetricsRecorder, target resolver.Ta
 	c := a.observer.channel(recorder, target)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.isSpare.Store(false)
 	switch only := a.only.Load(); {
 	case a.shared || only == c:
 	case only == nil || only.finished():
@@ -39,6 +41,19 @@ func (a *Attachment) Channel(recorder estats.MetricsRecorder, target resolver.Ta
 	}
 	return c
 }
+
+// spare makes that the attachment reports nothing, unless another channel was given it: the channel has one of the same
+// observer before it, and all would be counted twice.
+func (a *Attachment) spare() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.shared && a.only.Load() == nil {
+		a.isSpare.Store(true)
+	}
+}
+
+// Spare reports whether the channel has another attachment of the same observer.
+func (a *Attachment) Spare() bool { return a.isSpare.Load() }
 
 // mayWait reports whether an RPC that begins now may have to wait: its channel is not READY, or a transport has as many
 // streams as it ever had, or as it may have, or is new: the server may allow none.

@@ -87,7 +87,9 @@ func (a *Attachment) Discovered(metric *estats.Int64CountHandle, labels []string
 	discoveries.mu.Lock()
 	defer discoveries.mu.Unlock()
 	if found := discoveries.by[labels[0]]; found != nil {
-		if !slices.ContainsFunc(*found, func(other *Attachment) bool { return other.observer == a.observer }) {
+		if slices.ContainsFunc(*found, func(other *Attachment) bool { return other.observer == a.observer && other != a }) {
+			a.spare()
+		} else if !slices.Contains(*found, a) {
 			*found = append(*found, a)
 		}
 	}
