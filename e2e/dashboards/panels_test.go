@@ -72,7 +72,7 @@ var panels = map[string]struct {
 	"Attempts, by outcome":                      {sinceBegin, "an attempt", false},
 	"Attempts of all, by outcome":               {sinceBegin, "an attempt", false},
 	"Duration of all phases of attempts":        {sinceBegin, "an attempt", true},
-	"Phases of attempts, 95 % below":            {sinceBegin, "an attempt", true},
+	"Phases of attempts, in the mean":           {sinceBegin, "an attempt", true},
 	"Failed attempts, by phase and reason":      {oncePlayed, "an attempt that failed", false},
 	"Backoff waits, in the mean":                {oncePlayed, "an attempt that failed", false},
 	"Waits of RPCs, 99 % below":                 {sinceBegin, "an RPC that waited", false},

@@ -47,9 +47,9 @@ func (m *maker) phaseHeat() *heatmap.PanelBuilder {
 }
 
 func (m *maker) phaseLatency() *timeseries.PanelBuilder {
-	return look.Colored(look.Durations("Phases of attempts, 95 % below",
+	return look.Colored(look.Durations("Phases of attempts, in the mean",
 		"What takes the time of an attempt: the dial (network), the handshake (TLS; the server's CPU) or the "+
-			"exchange of SETTINGS (the server is "+
-			"slow to accept). Only where attempts were made.").NoValue("No attempts in this time"), look.Phases).
-		WithTarget(m.series("A", promql.Quantile(0.95, phases, perBar, "redial_phase"), "{{redial_phase}}").Exemplar(true))
+			"exchange of SETTINGS (the server is slow to accept). Only where attempts were made.").
+		NoValue("No attempts in this time"), look.Phases).
+		WithTarget(m.series("A", promql.Mean(phases, perBar, "redial_phase"), "{{redial_phase}}"))
 }

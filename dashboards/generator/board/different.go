@@ -2,6 +2,7 @@ package board
 
 import (
 	"github.com/grafana/grafana-foundation-sdk/go/bargauge"
+	"github.com/grafana/grafana-foundation-sdk/go/common"
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
@@ -47,11 +48,11 @@ func (m *maker) shareThatLost() *stat.PanelBuilder {
 		"within five minutes. Orange from 10 %: "+
 		"more than one host. Red from 50 %: a storm, which the server feels as well: all of them redial at "+
 		"once.", "percentunit").
-		Decimals(0).
+		Decimals(0).TextMode(common.BigValueTextModeValueAndName).
 		Thresholds(look.Above(look.Step{From: 0.1, Color: look.BackingOff}, look.Step{From: 0.5, Color: look.Bad})).
 		WithTarget(m.series("A", promql.OrZero("count("+sumBy("job, "+
 			"instance", "sum_over_time("+rule.Lost+"[5m])")+" > 0) / "+
-			"count(group by (job, instance) ("+ready+"))"), "share"))
+			"count(group by (job, instance) ("+ready+"))"), "within five minutes"))
 }
 
 func (m *maker) disconnectedByInstance() *timeseries.PanelBuilder {
