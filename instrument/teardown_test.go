@@ -128,6 +128,9 @@ func h2(t *testing.T, requests int, then func(c net.Conn, f *http2.Framer) error
 	}
 }
 
+// pinging is a client's option to ping.
+var pinging = grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: time.Hour})
+
 func TestTooManyPings(t *testing.T) {
 	env := newEnvironment(t)
 	drained := make(chan struct{})
@@ -137,7 +140,7 @@ func TestTooManyPings(t *testing.T) {
 		}
 		<-drained // Else the kernel may know of the end before gRPC knows of the GOAWAY.
 		return c.(*net.TCPConn).CloseWrite()
-	})))
+	})), pinging)
 	env.connect(cc)
 	done := make(chan error, 1)
 	go func() { done <- call(cc) }()
@@ -148,6 +151,40 @@ func TestTooManyPings(t *testing.T) {
 	}
 	env.lost(cc)
 	env.golden()
+}
+
+// A server says ENHANCE_YOUR_CALM for a reason of its own to a client that does not ping, and no RPC quotes its words: the
+// cause was too_many_pings.
+func TestEnhanceYourCalmWithoutPings(t *testing.T) {
+	for name, c := range map[string]struct {
+		options []grpc.DialOption
+		want    event.Cause
+	}{
+		"NoKeepalive": {nil, event.CauseGoAway},
+		"Keepalive":   {[]grpc.DialOption{pinging}, event.CauseTooManyPings},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newEnvironment(t)
+			connected := make(chan struct{})
+			address := env.raw("S1", h2(t, 0, func(c net.Conn, f *http2.Framer) error {
+				<-connected
+				if err := f.WriteGoAway(0, http2.ErrCodeEnhanceYourCalm, []byte("why")); err != nil {
+					return err
+				}
+				_, _ = io.Copy(io.Discard, c) // Until the client closes, in whichever way.
+				return nil
+			}))
+			cc := env.dial(address, c.options...)
+			env.connect(cc)
+			close(connected)
+			env.gone()
+			env.closeAll()
+			env.shutdown()
+			if causes := env.causesOf(address); !slices.Equal(causes, []event.Cause{c.want}) {
+				t.Errorf("the transport ended by %v, want %s", causes, c.want)
+			}
+		})
+	}
 }
 
 // The server says GOAWAY before it saw the RPC: gRPC sends it again, on another connection, and it succeeds.

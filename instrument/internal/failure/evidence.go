@@ -13,6 +13,8 @@ type Loss struct {
 	DisconnectError string
 	// ByKeepalive: the goroutine that pings the server closed the transport.
 	ByKeepalive bool
+	// NeverPings: gRPC's keepalive is off.
+	NeverPings bool
 	// LastRead is what gRPC read from the connection last, where it closed the transport because of that.
 	LastRead LastRead
 	// TCP is what the kernel knew of the socket, or nil.
@@ -58,15 +60,21 @@ func (e Evidence) Cause() event.Cause {
 	return event.CauseUnknown
 }
 
+const enhanceYourCalm = "ENHANCE_YOUR_CALM"
+
+// MayBePings reports whether gRPC's disconnect error may stand for a server that was pinged too often.
+func MayBePings(disconnectError string) bool { return disconnectError == GoAway+enhanceYourCalm }
+
 // goAwayCause separates keepalive's punishment from other GOAWAYs. gRFC A8 makes it ENHANCE_YOUR_CALM with the debug
-// data "too_many_pings"; the data is known only where an RPC was killed, so without it the code has to do.
+// data "too_many_pings"; the data is known only where an RPC was killed, so without it the code has to do, unless there
+// were no pings.
 func goAwayCause(e Evidence) event.Cause {
 	code := e.GoAwayCode()
 	if code == "" {
 		return ""
 	}
 	debug := e.GoAwayDebugData()
-	if debug == "too_many_pings" || debug == "" && code == "ENHANCE_YOUR_CALM" {
+	if debug == "too_many_pings" || debug == "" && code == enhanceYourCalm && !e.NeverPings {
 		return event.CauseTooManyPings
 	}
 	return event.CauseGoAway

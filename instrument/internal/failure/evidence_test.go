@@ -18,9 +18,12 @@ func TestCauseOfLoss(t *testing.T) {
 		loss failure.Loss
 		want event.Cause
 	}{
-		"nothing":            {failure.Loss{}, event.CauseUnknown},
-		"GOAWAY":             {failure.Loss{DisconnectError: "GOAWAY NO_ERROR"}, event.CauseGoAway},
-		"too many pings":     {failure.Loss{DisconnectError: "GOAWAY ENHANCE_YOUR_CALM"}, event.CauseTooManyPings},
+		"nothing":        {failure.Loss{}, event.CauseUnknown},
+		"GOAWAY":         {failure.Loss{DisconnectError: "GOAWAY NO_ERROR"}, event.CauseGoAway},
+		"too many pings": {failure.Loss{DisconnectError: "GOAWAY ENHANCE_YOUR_CALM"}, event.CauseTooManyPings},
+		"too many of something else": {
+			failure.Loss{DisconnectError: "GOAWAY ENHANCE_YOUR_CALM", NeverPings: true}, event.CauseGoAway,
+		},
 		"reset":              {failure.Loss{DisconnectError: "connection reset"}, event.CauseConnectionReset},
 		"keepalive":          {failure.Loss{DisconnectError: unknown, ByKeepalive: true}, event.CauseKeepaliveTimeout},
 		"FIN":                {failure.Loss{DisconnectError: unknown, LastRead: failure.ReadEOF}, event.CausePeerClosed},

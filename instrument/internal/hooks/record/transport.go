@@ -135,6 +135,7 @@ func (o *Observer) Lost(why string, known bool) {
 	loss := failure.Loss{DisconnectError: why, ByKeepalive: g.Place == grpcinternals.Keepalive}
 	if t.socket != nil {
 		loss.TCP = t.socket.Info()
+		loss.NeverPings = failure.MayBePings(why) && t.neverPings()
 	}
 	if g.Place == grpcinternals.Reader && why == failure.UnknownDisconnectError {
 		read, known := lastread.Of(t.secured, t.raw)
@@ -143,6 +144,16 @@ func (o *Observer) Lost(why string, known bool) {
 	}
 	t.channel.withLock(func(at time.Time) { t.machine.Disconnected(at, loss) })
 	t.leave()
+}
+
+// neverPings reports whether gRPC's keepalive is off: it sets TCP_USER_TIMEOUT on each connection of package net that it
+// may ping.
+func (t *Transport) neverPings() bool {
+	if _, ok := t.raw.(*net.TCPConn); !ok {
+		return false
+	}
+	set, known := t.socket.HasUserTimeout()
+	return known && !set
 }
 
 // sent records that an RPC that is followed has its stream, after it waited for one or at once.

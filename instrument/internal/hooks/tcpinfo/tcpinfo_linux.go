@@ -68,6 +68,15 @@ func (s *Socket) Info() (tcp *event.TCP) {
 	return tcp
 }
 
+// HasUserTimeout reports whether TCP_USER_TIMEOUT is set, and whether that is known.
+func (s *Socket) HasUserTimeout() (set, known bool) {
+	err := s.conn.Control(func(fd uintptr) {
+		timeout, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT)
+		set, known = timeout != 0, err == nil
+	})
+	return set, known && err == nil
+}
+
 // inFlight returns how many bytes are not acknowledged: at most, where the kernel is too old (before 4.19) to count them.
 func inFlight(info *unix.TCPInfo) int64 {
 	if info.Bytes_sent == 0 {

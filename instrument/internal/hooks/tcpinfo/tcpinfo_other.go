@@ -16,3 +16,6 @@ func Of(net.Conn) *Socket { return nil }
 
 // Info returns nil.
 func (*Socket) Info() *event.TCP { return nil }
+
+// HasUserTimeout reports that nothing is known.
+func (*Socket) HasUserTimeout() (set, known bool) { return false, false }
