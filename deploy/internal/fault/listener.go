@@ -21,7 +21,7 @@ type Listener struct {
 // Listen listens on an address, host:port.
 func Listen(ctx context.Context, address string) (*Listener, error) {
 	var config net.ListenConfig
-	config.SetMultipathTCP(false) // The kernel filters for TCP alone.
+	config.SetMultipathTCP(false) // IP_MINTTL is an option of TCP alone.
 	inner, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err

@@ -9,8 +9,12 @@ import (
 )
 
 // Silence lets the kernel drop all that arrives for the listener and its connections, as a path does that lost
-// packets for good: peers get no acknowledgement and no answer, and new connections time out. It needs no privilege:
-// a socket may filter what it receives (SO_ATTACH_FILTER). The connections that are there when it ends go on.
+// packets for good: peers get no acknowledgement and no answer, and new connections time out. The connections that are
+// there when it ends go on.
+//
+// It needs no privilege: a socket may refuse packets that came through too many routers (IP_MINTTL), and no packet that
+// was sent with a TTL of 64, as Linux does, is good enough for one that wants 255. Filters of packets
+// (SO_ATTACH_FILTER) are not for everybody on each kernel.
 func (l *Listener) Silence(on bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -22,24 +26,17 @@ func (l *Listener) Silence(on bool) error {
 }
 
 func silence(socket syscall.Conn, on bool) error {
+	least := 0
+	if on {
+		least = 255
+	}
 	raw, err := socket.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("silence a socket: %w", err)
 	}
-	var filtered error
-	err = raw.Control(func(fd uintptr) {
-		if !on {
-			filtered = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
-			if errors.Is(filtered, unix.ENOENT) { // It was accepted after the others were silenced.
-				filtered = nil
-			}
-			return
-		}
-		none := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}} // Keep 0 bytes of each packet.
-		filtered = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-			&unix.SockFprog{Len: uint16(len(none)), Filter: &none[0]})
-	})
-	if err := errors.Join(err, filtered); err != nil {
+	var set error
+	err = raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MINTTL, least) })
+	if err := errors.Join(err, set); err != nil {
 		return fmt.Errorf("silence a socket: %w", err)
 	}
 	return nil

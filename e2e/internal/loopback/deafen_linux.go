@@ -9,7 +9,8 @@ import (
 )
 
 // Deafen makes the kernel drop all that arrives for a connection: what it sends is not acknowledged, as on a path that
-// lost packets for good. It needs no privilege: a socket may filter what it receives.
+// lost packets for good. It needs no privilege: a socket may refuse
+// packets with a lower TTL, and those of Linux have 64.
 func Deafen(t testing.TB, c *net.TCPConn) {
 	t.Helper()
 	raw, err := c.SyscallConn()
@@ -18,9 +19,7 @@ func Deafen(t testing.TB, c *net.TCPConn) {
 	}
 	var set error
 	err = raw.Control(func(fd uintptr) {
-		none := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}} // Keep 0 bytes of each packet.
-		set = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
-			&unix.SockFprog{Len: uint16(len(none)), Filter: &none[0]})
+		set = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MINTTL, 255)
 	})
 	if err := errors.Join(err, set); err != nil {
 		t.Fatal(err)
