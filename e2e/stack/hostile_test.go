@@ -70,7 +70,10 @@ func (w *witness) Handle(_ context.Context, e event.Event) {
 	case event.BackoffEnded:
 		span, metric = "grpc.connect.backoff", "redial.backoff.duration"
 	case event.TransportEnded:
-		span, metric = "grpc.transport", "redial.transport.duration"
+		span = "grpc.transport"
+		if e.Outcome != event.OutcomeInterrupted { // Else it was closed a moment before, and its end not seen yet.
+			metric = "redial.transport.duration"
+		}
 	case event.PickWaitEnded:
 		span, metric = "grpc.pick.wait", "redial.pick.wait.duration"
 	default:
@@ -80,7 +83,9 @@ func (w *witness) Handle(_ context.Context, e event.Event) {
 	defer w.mu.Unlock()
 	target := e.EventHeader().Target
 	w.spans.add(target, span, 1)
-	w.metrics.add(target, metric, 1)
+	if metric != "" {
+		w.metrics.add(target, metric, 1)
+	}
 }
 
 // spansByTarget counts the collector's spans of channels.
