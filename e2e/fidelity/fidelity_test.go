@@ -30,9 +30,10 @@ const (
 	// unreportedPercent how large a part of all transitions that may be.
 	closing           = lag
 	unreportedPercent = 1
-	// uncountedShare: of so many RPCs that were killed one may not be counted. gRPC reports no error of one that dies
-	// after its headers and before its message.
-	uncountedShare = 500
+	// disputedShare: of so many RPCs that were killed one may not be counted, since gRPC reports no error of one that dies
+	// after its headers and before its message; and one may be counted whose caller saw another end, as it gave up in the
+	// same moment.
+	disputedShare = 500
 	// near is how long after an intervention of this side a transport may end because of it.
 	near = time.Second
 )
@@ -103,9 +104,10 @@ type verdict struct {
 	// balancing policy, and so nobody.
 	unreported                         int
 	attributed, misattributed, unknown int
-	// killed are the RPCs that their callers saw die with a transport, and uncounted those of them that redial did not.
-	killed, uncounted int64
-	lags              []time.Duration
+	// killed are the RPCs that their callers saw die with a transport, uncounted those of them that redial did not, and
+	// overcounted those that redial alone saw die.
+	killed, uncounted, overcounted int64
+	lags                           []time.Duration
 }
 
 func (v *verdict) percent() float64 {
@@ -189,11 +191,12 @@ func (v *verdict) checkRPCs(t *testing.T, env *environment, j *journal) {
 	}
 	for target, n := range counted {
 		if d := env.rpcs.byTarget[target]; n > d.killed+d.closed {
-			t.Errorf("%s: %d RPCs are recorded as killed; the callers saw %+v", target, n, d)
+			v.overcounted += n - d.killed - d.closed
+			t.Logf("%s: %d RPCs are recorded as killed; the callers saw %+v", target, n, d)
 		}
 	}
-	if v.uncounted*uncountedShare > v.killed {
-		t.Errorf("%d of %d RPCs that were killed are not counted", v.uncounted, v.killed)
+	if max(v.uncounted, v.overcounted)*disputedShare > v.killed {
+		t.Errorf("of %d RPCs that were killed %d are not counted, and %d too many", v.killed, v.uncounted, v.overcounted)
 	}
 }
 
@@ -262,10 +265,10 @@ func fidelity(t *testing.T, seed uint64) {
 	slices.Sort(v.lags)
 	fmt.Printf("seed %d: agreed %d (%.2f %%), missed %d, invented %d; %d more unreported at a close; "+
 		"lag p99 %v, at most %v\n"+
-		"        %d transports: attributed %d, misattributed %d, unknown %d; killed %d RPCs, %d not counted\n"+
+		"        %d transports: attributed %d, misattributed %d, unknown %d; killed %d RPCs, %d not counted, %d too many\n"+
 		"        RPCs waited: %v\n",
 		seed, v.agreed, v.percent(), v.missed, v.invented, v.unreported, v.lags[len(v.lags)*99/100], v.lags[len(v.lags)-1],
-		len(j.ended), v.attributed, v.misattributed, v.unknown, v.killed, v.uncounted, j.waits)
+		len(j.ended), v.attributed, v.misattributed, v.unknown, v.killed, v.uncounted, v.overcounted, j.waits)
 	if v.unreported*100 > v.agreed*unreportedPercent {
 		t.Errorf("%d transitions were not heard, %d %% of all at most are plausible", v.unreported, unreportedPercent)
 	}
