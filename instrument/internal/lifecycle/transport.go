@@ -253,13 +253,15 @@ func (t *Transport) ConnEnd(at time.Time) {
 }
 
 // RPCRetried reports that gRPC sends one of the transport's RPCs again, on another one: the server did not process it.
-// It counts if the transport is lost, or is about to be reported as lost (closing). Of a channel that is closed there is
-// no other transport: gRPC ends the RPC.
+// It counts if the transport is lost, or is about to be reported as lost (closing). Of a channel that is closed there
+// is no other transport: gRPC ends the RPC.
 func (t *Transport) RPCRetried(closing bool) {
-	switch l := t.losing(); {
-	case l.cause == event.CauseChannelClosed:
+	if !closing && !t.lost() {
+		return
+	}
+	if l := t.losing(); l.cause == event.CauseChannelClosed {
 		l.interrupted++
-	case closing || t.lost():
+	} else {
 		l.retried++
 	}
 }
