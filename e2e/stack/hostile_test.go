@@ -102,23 +102,9 @@ func (c collector) spansByTarget(t *testing.T) tally {
 
 // point is what the test reads of one of a histogram or counter.
 type point struct {
-	Attributes []struct {
-		Key   string `json:"key"`
-		Value struct {
-			String string `json:"stringValue"`
-		} `json:"value"`
-	} `json:"attributes"`
+	attributes
 	Count string `json:"count"` // Of a histogram.
 	Int   string `json:"asInt"` // Of a counter.
-}
-
-func (p point) attribute(key string) string {
-	for _, a := range p.Attributes {
-		if a.Key == key {
-			return a.Value.String
-		}
-	}
-	return ""
 }
 
 // newestMetrics returns the sums of the newest export that the collector has, by target and instrument. Points without
@@ -355,7 +341,8 @@ func TestHealthyChannelsBesideHostileOnes(t *testing.T) {
 			otel.SetErrorHandler(otel.ErrorHandlerFunc(func(error) {})) // Those of the agent that loses spans.
 			c := startCollector(t)
 			t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
-			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+map[string]string{"grpc": c.grpc, "http/protobuf": c.http}[protocol])
+			address := map[string]string{"grpc": c.grpc, "http/protobuf": c.http}[protocol]
+			t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+address)
 			t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
 			t.Setenv("OTEL_METRIC_EXPORT_INTERVAL", "1000")
 			t.Setenv("OTEL_BSP_MAX_QUEUE_SIZE", "65536")

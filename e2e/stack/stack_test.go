@@ -137,6 +137,11 @@ type span struct {
 	Status  struct {
 		Code int `json:"code"`
 	} `json:"status"`
+	attributes
+}
+
+// attributes are those of a span or point.
+type attributes struct {
 	Attributes []struct {
 		Key   string `json:"key"`
 		Value struct {
@@ -145,8 +150,8 @@ type span struct {
 	} `json:"attributes"`
 }
 
-func (s span) attribute(key string) string {
-	for _, a := range s.Attributes {
+func (all attributes) attribute(key string) string {
+	for _, a := range all.Attributes {
 		if a.Key == key {
 			return a.Value.String
 		}
