@@ -272,7 +272,7 @@ func TestSeveralAddressesOfASubchannel(t *testing.T) {
 			env.golden()
 		})
 	}
-	// Two names that are resolved by the dialer, and nothing to tell them apart by.
+	// Two names that are resolved by the dialer, and nothing by which they differ.
 	t.Run("Unknown", func(t *testing.T) {
 		env := newEnvironment(t)
 		_, port, err := net.SplitHostPort(env.serve("S1").address)

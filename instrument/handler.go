@@ -24,8 +24,8 @@ import (
 // Handler observes the channels that are made with its [Handler.DialOption]. One Handler serves any number of
 // channels at once, and its methods may be called from any goroutine. Closing a channel needs no call to its handler.
 //
-// An RPC that is killed by a teardown, fails for want of a connection or gets no answer until its deadline has this noted
-// on its own span, if that is open when gRPC reports the RPC's end: give a handler that makes the RPC's span (as
+// An RPC that is killed by a teardown, fails for want of a connection or gets no answer until its deadline has this
+// noted on its own span, if that is open when gRPC reports the RPC's end: give a handler that makes the RPC's span (as
 // otelgrpc's) after this one.
 type Handler struct {
 	metrics  *metrics.Sink

@@ -311,7 +311,8 @@ func TestSubConnNamesChanged(t *testing.T) {
 	env.shutdown()
 }
 
-// Below a policy that stands before gRPC's SubConns with its own, as outlier_detection does, subchannels have their ids.
+// Below a policy that stands before gRPC's SubConns with its own, as outlier_detection does, subchannels have their
+// ids.
 func TestWrappedSubConn(t *testing.T) {
 	env := newEnvironment(t)
 	f := &fault{mode: panics}

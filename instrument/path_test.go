@@ -71,8 +71,8 @@ func TestServerDoesNotAnswerAfterWait(t *testing.T) {
 	env.shutdown()
 }
 
-// A server that answers an RPC with DEADLINE_EXCEEDED itself, and an RPC that dies before it is sent, say nothing of the
-// path.
+// A server that answers an RPC with DEADLINE_EXCEEDED itself, and an RPC that dies before it is sent, say nothing of
+// the path.
 func TestDeadlineThatShowsNoPath(t *testing.T) {
 	env := newEnvironment(t)
 	answers := make(chan error, 1)
@@ -104,8 +104,8 @@ func TestDeadlineThatShowsNoPath(t *testing.T) {
 	env.shutdown()
 }
 
-// deafen makes the kernel drop all that arrives for a connection, or no more: what it sends is not acknowledged, as on a
-// path that lost packets for good. Its socket refuses packets with a lower TTL, and those of Linux have 64.
+// deafen makes the kernel drop all that arrives for a connection, or no more: what it sends is not acknowledged, as on
+// a path that lost packets for good. Its socket refuses packets with a lower TTL, and those of Linux have 64.
 func deafen(t *testing.T, c *net.TCPConn, on bool) {
 	t.Helper()
 	raw, err := c.SyscallConn()
@@ -200,8 +200,8 @@ func TestCancellationIsLost(t *testing.T) {
 	}
 }
 
-// Packets vanish: gRPC takes the transport for READY, and only an RPC's deadline shows that it is not. It was to be seen
-// in no signal.
+// Packets vanish: gRPC takes the transport for READY, and only an RPC's deadline shows that it is not. It was to be
+// seen in no signal.
 func TestStalled(t *testing.T) {
 	env := newEnvironment(t)
 	srv := env.serve("S1")

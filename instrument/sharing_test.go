@@ -69,8 +69,8 @@ func TestTwoHandlers(t *testing.T) {
 	}
 }
 
-// The options of one handler, given twice to one channel, report it once: they took each other's connections for those of
-// nobody, and counted RPCs twice or never.
+// The options of one handler, given twice to one channel, report it once: they took each other's connections for those
+// of nobody, and counted RPCs twice or never.
 func TestHandlerGivenTwice(t *testing.T) {
 	env := newEnvironment(t)
 	cc := env.dial(env.serve("S1").address, env.handler.DialOption())

@@ -61,7 +61,8 @@ func TestFirstRPCWaitsForStream(t *testing.T) {
 }
 
 // A wait for a stream of a transport that is lost was "failed" with the error.type of a policy, while gRPC sent the RPC
-// again. And gRPC begins an attempt of such an RPC of which it makes no use: that counted as an RPC that waits, for good.
+// again. And gRPC begins an attempt of such an RPC of which it makes no use: that counted as an RPC that waits, for
+// good.
 func TestTransportLostWhileWaitingForStream(t *testing.T) {
 	env := newEnvironment(t)
 	staying := env.serve("S2")

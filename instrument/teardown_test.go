@@ -153,8 +153,8 @@ func TestTooManyPings(t *testing.T) {
 	env.golden()
 }
 
-// A server says ENHANCE_YOUR_CALM for a reason of its own to a client that does not ping, and no RPC quotes its words: the
-// cause was too_many_pings.
+// A server says ENHANCE_YOUR_CALM for a reason of its own to a client that does not ping, and no RPC quotes its words:
+// the cause was too_many_pings.
 func TestEnhanceYourCalmWithoutPings(t *testing.T) {
 	for name, c := range map[string]struct {
 		options []grpc.DialOption
@@ -389,8 +389,8 @@ func (env *environment) causesOf(address string) (causes []event.Cause) {
 	return causes
 }
 
-// Redial took the loss of an endpoint for the policy's wish where a resolver gave the addresses that is not wrapped: the
-// children of round_robin see their own address and no other.
+// Redial took the loss of an endpoint for the policy's wish where a resolver gave the addresses that is not wrapped:
+// the children of round_robin see their own address and no other.
 func TestEndpointRemovedByUnwrappedResolver(t *testing.T) {
 	for name, staying := range map[string]bool{"OneOfTwo": true, "All": false} {
 		t.Run(name, func(t *testing.T) {

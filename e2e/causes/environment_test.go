@@ -461,8 +461,8 @@ func (w *network) there(args ...string) error {
 	return command("nsenter", append([]string{"--net=/proc/" + w.pid + "/ns/net", "ip"}, args...)...)
 }
 
-// cut makes everything that comes to the server's side vanish without a word, as a NAT does that forgot a flow. What the
-// server's side sends still arrives.
+// cut makes everything that comes to the server's side vanish without a word, as a NAT does that forgot a flow. What
+// the server's side sends still arrives.
 func (w *network) cut(t *testing.T) {
 	t.Helper()
 	if err := w.there("route", "flush", "table", "local"); err != nil {

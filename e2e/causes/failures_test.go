@@ -27,7 +27,9 @@ const noFamily = 255
 // Failures of an attempt, each made for real.
 func TestFailures(t *testing.T) {
 	t.Parallel()
-	for _, route := range [][]string{{"unreachable", "203.0.113.0/25"}, {"prohibit", "203.0.113.128/25"}, {"blackhole", "198.18.0.0/24"}} {
+	for _, route := range [][]string{
+		{"unreachable", "203.0.113.0/25"}, {"prohibit", "203.0.113.128/25"}, {"blackhole", "198.18.0.0/24"},
+	} {
 		if err := ip(append([]string{"route", "replace"}, route...)...); err != nil {
 			t.Fatal(err)
 		}

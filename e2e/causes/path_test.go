@@ -100,8 +100,8 @@ func (env *environment) stalled() event.TransportStalled {
 	return await(env, func(event.TransportStalled) bool { return true })
 }
 
-// Packets vanish and there is no keepalive: gRPC takes the transport for READY, and every RPC dies of its deadline. When
-// packets pass again, the transport lives on.
+// Packets vanish and there is no keepalive: gRPC takes the transport for READY, and every RPC dies of its deadline.
+// When packets pass again, the transport lives on.
 func TestPathDies(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
@@ -166,8 +166,8 @@ func TestPathDiesBeforeTheAnswer(t *testing.T) {
 	env.stalled()
 }
 
-// The path to the server alone dies. What the server sends again, since it gets no acknowledgement, still arrives, and the
-// path was unknown as long as it did.
+// The path to the server alone dies. What the server sends again, since it gets no acknowledgement, still arrives, and
+// the path was unknown as long as it did.
 func TestPathToTheServerDies(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A process began anew within a minute, and has as many observations as the one before: their mean is not known, where it
-// was infinite, and the panel without an axis.
+// A process began anew within a minute, and has as many observations as the one before: their mean is not known, where
+// it was infinite, and the panel without an axis.
 func TestMeanOfProcessThatBeganAnew(t *testing.T) {
 	all, _ := queries(t)
 	for _, c := range []struct{ panel, histogram, want string }{

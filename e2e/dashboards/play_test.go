@@ -115,8 +115,8 @@ func (p *play) certified(until time.Time) *channel {
 	return p.dial(server.Address, grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(pool, "localhost")))
 }
 
-// streamLimit lets RPCs wait for a stream, and returns the target. Since channels share their options, each agent sees it
-// only while a channel of its own is not READY.
+// streamLimit lets RPCs wait for a stream, and returns the target. Since channels share their options, each agent sees
+// it only while a channel of its own is not READY.
 func (p *play) streamLimit() string {
 	server := loopback.Serve(p.t, "127.0.0.1:0", grpc.MaxConcurrentStreams(1))
 	p.t.Cleanup(server.Halt)
@@ -190,7 +190,8 @@ func (p *play) tooManyPings() {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, PermitWithoutStream: true}))
 }
 
-// stalled is a channel whose packets vanish since it was READY, and on which an RPC died of that. It returns the target.
+// stalled is a channel whose packets vanish since it was READY, and on which an RPC died of that. It returns the
+// target.
 func (p *play) stalled() string {
 	server := loopback.Serve(p.t, "127.0.0.1:0")
 	p.t.Cleanup(server.Halt)

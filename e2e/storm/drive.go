@@ -93,8 +93,8 @@ func (d *driven) refuse() {
 	d.state(connectivity.Idle, nil)
 }
 
-// eventsPerFlap is how many events a flap is: one refused attempt, a connection and its loss. There is no phase settings:
-// redial finds that no goroutine of gRPC made the connection, reports that once, and does not see its begin.
+// eventsPerFlap is how many events a flap is: one refused attempt, a connection and its loss. There is no phase
+// settings: redial finds that no goroutine of gRPC made the connection, reports that once, and does not see its begin.
 const eventsPerFlap = 19
 
 // flap is an episode and its end.

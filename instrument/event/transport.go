@@ -57,11 +57,11 @@ type TCP struct {
 	RTT time.Duration
 	// Retransmits counts the segments that were sent again.
 	Retransmits int64
-	// Unacked counts the segments that were sent and not acknowledged, InFlight their bytes, and Unsent the bytes that wait
-	// to be sent.
+	// Unacked counts the segments that were sent and not acknowledged, InFlight their bytes, and Unsent the bytes that
+	// wait to be sent.
 	Unacked, InFlight, Unsent int64
-	// Idle is the time since data was last received, AckIdle since an acknowledgement was, and SendIdle since data was last
-	// sent.
+	// Idle is the time since data was last received, AckIdle since an acknowledgement was, and SendIdle since data was
+	// last sent.
 	Idle, AckIdle, SendIdle time.Duration
 	// RTO is the time after which the kernel sends again what is not acknowledged. It doubles each time.
 	RTO time.Duration
@@ -74,9 +74,9 @@ type TCP struct {
 	Sent, Spurious int64
 }
 
-// TransportStalled reports that the peer of a transport acknowledges nothing, and that gRPC still takes it for READY: an
-// RPC on it ended at its deadline, and the kernel sends in vain. It ends with [TransportRecovered], or with the transport. It is seen on
-// Linux.
+// TransportStalled reports that the peer of a transport acknowledges nothing, and that gRPC still takes it for READY:
+// an RPC on it ended at its deadline, and the kernel sends in vain. It ends with [TransportRecovered], or with the
+// transport. It is seen on Linux.
 type TransportStalled struct {
 	Header
 	Transport ID

@@ -7,15 +7,17 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 )
 
-// Col is a column of numbers of a table, in the colour, if any, where they are not 0. Rows are sorted by those that sort,
-// the first column first.
+// Col is a column of numbers of a table, in the colour, if any, where they are not 0. Rows are sorted by those that
+// sort, the first column first.
 type Col struct {
 	Ref, Title, Unit, Color string
 	Sorts                   bool
 }
 
 // Compared joins the queries of a table by a label, worst first, and shows a query of time series as a sparkline.
-func Compared(p *table.PanelBuilder, label, title string, to Link, columns []Col, trend, trendTitle string) *table.PanelBuilder {
+func Compared(
+	p *table.PanelBuilder, label, title string, to Link, columns []Col, trend, trendTitle string,
+) *table.PanelBuilder {
 	names, order, titles := []string{label}, map[string]int{label: 0}, map[string]string{label: title}
 	for i, c := range columns {
 		value := "Value #" + c.Ref

@@ -43,8 +43,9 @@ func Spent(histogram, window string) string {
 		growth(native(""), native(" offset "+window), window))
 }
 
-// Mean returns the mean of what the histograms observed within a window, grouped by labels. Where nothing was observed it
-// returns nothing; nor where the number of observations is the same as before a process began anew, and their sum is not.
+// Mean returns the mean of what the histograms observed within a window, grouped by labels. Where nothing was observed
+// it returns nothing; nor where the number of observations is the same as before a process began anew, and their sum is
+// not.
 func Mean(histogram, window string, by ...string) string {
 	grouped := "sum by (" + strings.Join(by, ", ") + ") "
 	return grouped + Spent(histogram, window) + " / (" + grouped + Observations(histogram, window) + " > 0)"

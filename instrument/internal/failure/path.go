@@ -50,8 +50,8 @@ func pathOf(tcp *event.TCP, age time.Duration, besides int64) Path {
 	return PathUnknown
 }
 
-// InVain reports whether the kernel has sent or probed in vain often enough for a dead path. An acknowledgement makes it
-// count anew.
+// InVain reports whether the kernel has sent or probed in vain often enough for a dead path. An acknowledgement makes
+// it count anew.
 func InVain(tcp *event.TCP) bool {
 	return tcp.Unacked > 0 && tcp.Timeouts >= vain || tcp.Probes >= vain
 }

@@ -86,8 +86,8 @@ func TestPathOfRPC(t *testing.T) {
 	}
 }
 
-// Of a transport that is looked at later, the cancellation itself must be acknowledged: the path may have died since the
-// RPC was.
+// Of a transport that is looked at later, the cancellation itself must be acknowledged: the path may have died since
+// the RPC was.
 func TestPathSince(t *testing.T) {
 	tcp := event.TCP{
 		State: "ESTABLISHED", RTO: 3 * time.Second, Unacked: 1, InFlight: 13, Idle: time.Minute, AckIdle: time.Minute,

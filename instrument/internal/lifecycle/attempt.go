@@ -126,8 +126,8 @@ func (s *Subchannel) DialEnd(at time.Time, conn event.Conn, err error) {
 	}
 }
 
-// HandshakeStart reports that the credentials' handshake begins on a connection, which gRPC gives up at the deadline, or
-// at an unknown time where that is zero.
+// HandshakeStart reports that the credentials' handshake begins on a connection, which gRPC gives up at the deadline,
+// or at an unknown time where that is zero.
 func (s *Subchannel) HandshakeStart(at time.Time, conn event.Conn, deadline time.Time) {
 	a := s.connectDialed(at)
 	if a == nil {

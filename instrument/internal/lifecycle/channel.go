@@ -59,8 +59,8 @@ type Channel struct {
 	addresses  []string // Of the resolver's last answer that had or lacked some; nil if there was none.
 	// resolver is the newest that was asked, or nil.
 	resolver *Resolver
-	// update is the number of the newest update that a policy was given, and updateOver whether that is over: gRPC delivers
-	// the states of subchannels between two updates.
+	// update is the number of the newest update that a policy was given, and updateOver whether that is over: gRPC
+	// delivers the states of subchannels between two updates.
 	update     int32
 	updateOver bool
 	// idled: the channel went idle and was not READY since. An endpoint that connects now wakes it.

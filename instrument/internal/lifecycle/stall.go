@@ -19,8 +19,8 @@ type stall struct {
 	total time.Duration // Of those that are over.
 }
 
-// RPCTimedOut reports that an RPC got no answer until its deadline, which was sent at a time, and what the kernel knew of
-// the socket then. It returns what that says of the RPC.
+// RPCTimedOut reports that an RPC got no answer until its deadline, which was sent at a time, and what the kernel knew
+// of the socket then. It returns what that says of the RPC.
 func (t *Transport) RPCTimedOut(at, sent time.Time, tcp *event.TCP) failure.Path {
 	sent = latest(sent, t.start) // It may have waited for the transport.
 	path := failure.PathOfRPC(tcp, at.Sub(sent))

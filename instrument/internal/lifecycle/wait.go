@@ -46,8 +46,8 @@ func (c *Channel) Pending(ctx context.Context, since, at time.Time, method strin
 	return w
 }
 
-// Failing reports whether RPCs that are not wait-for-ready fail at once: the channel is in TRANSIENT_FAILURE, or about to
-// be, since its resolver failed and there is no policy.
+// Failing reports whether RPCs that are not wait-for-ready fail at once: the channel is in TRANSIENT_FAILURE, or about
+// to be, since its resolver failed and there is no policy.
 func (c *Channel) Failing() bool {
 	return c.state == event.StateTransientFailure || len(c.policies) == 0 && c.resolveFailure() != ""
 }

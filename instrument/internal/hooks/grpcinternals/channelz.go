@@ -65,9 +65,9 @@ func ReadChannelz(parent any) (z Channelz) {
 	return z
 }
 
-// ChannelzOf returns gRPC's own record of the channel that a resolver's ClientConn belongs to, unless that is not gRPC's
-// own ClientConn: some resolvers stand between another and the channel. gRPC gives the record to balancers, but they
-// come later, or never where no name resolves.
+// ChannelzOf returns gRPC's own record of the channel that a resolver's ClientConn belongs to, unless that is not
+// gRPC's own ClientConn: some resolvers stand between another and the channel. gRPC gives the record to balancers, but
+// they come later, or never where no name resolves.
 func ChannelzOf(conn resolver.ClientConn) (z Channelz, grpcsOwn bool) {
 	return channelzOf(field(reflect.ValueOf(conn), ChannelNames.ClientConn)), isOfGRPC(conn)
 }

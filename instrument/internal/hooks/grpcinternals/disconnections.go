@@ -9,7 +9,7 @@ import (
 )
 
 // DisconnectionNames are those of gRFC A94. gRPC exports none of them. It counts a disconnection before it closes the
-// connection, whoever lost or took it down.
+// connection, whether the peer, the network or this side ended it.
 //
 // Tried on grpc-go 1.84 and 1.85.
 var DisconnectionNames = struct{ Metric, Error string }{

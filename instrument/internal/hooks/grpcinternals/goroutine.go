@@ -67,8 +67,8 @@ func Own() uint64 {
 	return own(buffer[:runtime.Stack(buffer[:], false)])
 }
 
-// Current returns what is known of the goroutine that runs, whose place is Nowhere if gRPC is not as redial knows it. It
-// takes some 10 µs, and is made only when a connection begins and when it is lost.
+// Current returns what is known of the goroutine that runs, whose place is Nowhere if gRPC is not as redial knows it.
+// It takes some 10 µs, and is made only when a connection begins and when it is lost.
 func Current() Goroutine {
 	buffer := traces.Get().(*[16 << 10]byte)
 	defer traces.Put(buffer)

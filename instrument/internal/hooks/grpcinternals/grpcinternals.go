@@ -1,6 +1,6 @@
-// Package grpcinternals holds what redial knows of grpc-go, and of Go, that neither promises, a file for each fact. Each
-// says which versions it was tried on, and is checked when it is used. Where it does not hold, what it would have said
-// is not known: nothing is guessed, and who asked reports the [Fact].
+// Package grpcinternals holds what redial knows of grpc-go, and of Go, that neither promises, a file for each fact.
+// Each says which versions it was tried on, and is checked when it is used. Where it does not hold, what it would have
+// said is not known: nothing is guessed, and who asked reports the [Fact].
 //
 // The names that redial looks for are variables: the tests break each of them.
 package grpcinternals

@@ -7,6 +7,6 @@ import estats "google.golang.org/grpc/experimental/stats"
 // Tried on grpc-go 1.84 and 1.85.
 var RegisteredLate bool
 
-// Registering notes that redial's pick_first is registered now. What package grpc registers when it is initialised shows
-// whether it was.
+// Registering notes that redial's pick_first is registered now. What package grpc registers when it is initialised
+// shows whether it was.
 func Registering() { RegisteredLate = estats.DescriptorForMetric(DisconnectionNames.Metric) != nil }

@@ -7,8 +7,8 @@ import (
 	"google.golang.org/grpc/resolver"
 )
 
-// ProxyNames are the fields of an address's attributes, which are a list; the key of the one by which gRPC says that the
-// address is a proxy's; and the package and field of its value.
+// ProxyNames are the fields of an address's attributes, which are a list; the key of the one by which gRPC says that
+// the address is a proxy's; and the package and field of its value.
 //
 // Tried on grpc-go 1.84 and 1.85.
 var ProxyNames = struct{ Parent, Key, Value, Option, Package, Server string }{

@@ -53,8 +53,8 @@ func IsChannelClose(message string) bool {
 	return slices.Contains(ErrorTexts.ChannelClosed, strings.TrimSuffix(message, `"`))
 }
 
-// IsDeadline reports whether an RPC's error reads as gRPC's own for one whose deadline passed after it was sent, and its
-// deadline has passed: a server in Go answers with the same words.
+// IsDeadline reports whether an RPC's error reads as gRPC's own for one whose deadline passed after it was sent, and
+// its deadline has passed: a server in Go answers with the same words.
 func IsDeadline(ctx context.Context, err error) bool {
 	s := status.Convert(err)
 	return s.Code() == codes.DeadlineExceeded && s.Message() == context.DeadlineExceeded.Error() &&

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// StreamNames are where gRPC waits for a stream, and asks the RPC's context for its Done channel only to do so; where it
-// asks for it besides; and the package of both.
+// StreamNames are where gRPC waits for a stream, and asks the RPC's context for its Done channel only to do so; where
+// it asks for it besides; and the package of both.
 //
 // Tried on grpc-go 1.84 and 1.85.
 var StreamNames = struct{ Waiting, Making, Package string }{
@@ -16,8 +16,8 @@ var StreamNames = struct{ Waiting, Making, Package string }{
 }
 
 // WaitsForStream reports whether who asks the calling method of a context, through others that wrap it, is gRPC that
-// waits for a stream since the server's limit on concurrent streams is used up. It is known unless gRPC's transport asks
-// at a place that redial does not know. It takes a microsecond.
+// waits for a stream since the server's limit on concurrent streams is used up. It is known unless gRPC's transport
+// asks at a place that redial does not know. It takes a microsecond.
 func WaitsForStream() (waits, known bool) {
 	var pcs [16]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
@@ -26,7 +26,8 @@ func WaitsForStream() (waits, known bool) {
 		frame, more := frames.Next()
 		if frame.Function != asked.Function && !strings.HasPrefix(frame.Function, "context.") {
 			waits = frame.Function == StreamNames.Waiting
-			return waits, waits || frame.Function == StreamNames.Making || !strings.HasPrefix(frame.Function, StreamNames.Package)
+			known = waits || frame.Function == StreamNames.Making || !strings.HasPrefix(frame.Function, StreamNames.Package)
+			return waits, known
 		}
 		if !more {
 			return false, true

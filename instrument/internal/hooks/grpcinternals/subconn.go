@@ -9,8 +9,8 @@ import (
 	"google.golang.org/grpc/balancer"
 )
 
-// SubConnName is how gRPC's own SubConn writes itself, around its channelz id. A SubConn of a policy that stands between
-// another and gRPC embeds one, which gRPC demands, and writes itself as it likes.
+// SubConnName is how gRPC's own SubConn writes itself, around its channelz id. A SubConn of a policy that stands
+// between another and gRPC embeds one, which gRPC demands, and writes itself as it likes.
 //
 // Tried on grpc-go 1.84 and 1.85.
 var SubConnName = struct{ Before, After string }{"SubConn(id:", ")"}
@@ -18,8 +18,8 @@ var SubConnName = struct{ Before, After string }{"SubConn(id:", ")"}
 // maxWrapped bounds how many SubConns are looked for within each other.
 const maxWrapped = 8
 
-// SubConnID returns a SubConn's channelz id. It is zero for a SubConn that is not gRPC's and embeds none that is; it has
-// to be known otherwise.
+// SubConnID returns a SubConn's channelz id. It is zero for a SubConn that is not gRPC's and embeds none that is; it
+// has to be known otherwise.
 func SubConnID(sc balancer.SubConn) (id int64, grpcsOwn bool) {
 	for range maxWrapped {
 		if isOfGRPC(sc) {

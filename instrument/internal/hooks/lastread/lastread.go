@@ -13,8 +13,8 @@ import (
 )
 
 // Of returns what gRPC read last: conn is the connection that it reads from, which came out of the handshake, and raw
-// the one that the dialer returned. It must be called by the goroutine that reads, before gRPC closes the connection. It
-// is known unless crypto/tls is not as this package knows it.
+// the one that the dialer returned. It must be called by the goroutine that reads, before gRPC closes the connection.
+// It is known unless crypto/tls is not as this package knows it.
 func Of(conn, raw net.Conn) (read failure.LastRead, known bool) {
 	if conn == nil || raw == nil {
 		return failure.ReadUnknown, true

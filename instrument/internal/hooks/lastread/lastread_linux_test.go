@@ -234,7 +234,8 @@ func TestCloseNotify(t *testing.T) {
 	check(t, conn, raw, failure.ReadEOF)
 }
 
-// A server says close_notify, and its kernel resets the connection then, since it has data that the server did not read.
+// A server says close_notify, and its kernel resets the connection then, since it has data that the server did not
+// read.
 func TestCloseNotifyThenRST(t *testing.T) {
 	conn, raw, server, rawServer := secured(t)
 	_, err := conn.Write([]byte("unread"))

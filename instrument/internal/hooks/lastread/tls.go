@@ -23,14 +23,14 @@ const (
 	tlsBroken
 )
 
-// errorNames are the fields of a connection in which crypto/tls keeps the error that ended reading for good, and that of
-// an error that it wraps. It exports none of them.
+// errorNames are the fields of a connection in which crypto/tls keeps the error that ended reading for good, and that
+// of an error that it wraps. It exports none of them.
 //
 // Tried on Go 1.26.
 var errorNames = struct{ in, err, wrapped string }{"in", "err", "err"}
 
-// tlsKnown reports whether crypto/tls keeps errors where this package looks for them. It tries that once, on connections
-// that end in each way.
+// tlsKnown reports whether crypto/tls keeps errors where this package looks for them. It tries that once, on
+// connections that end in each way.
 var tlsKnown = sync.OnceValue(triesWell)
 
 func triesWell() bool {
@@ -96,7 +96,8 @@ func endOfError(err reflect.Value) tlsEnd {
 			return tlsBroken
 		}
 	case err.Kind() == reflect.Pointer && err.Elem().Kind() == reflect.Struct:
-		if wrapped := err.Elem().FieldByName(errorNames.wrapped); wrapped.Kind() == reflect.Interface { // crypto/tls' permanentError.
+		// It is crypto/tls' permanentError.
+		if wrapped := err.Elem().FieldByName(errorNames.wrapped); wrapped.Kind() == reflect.Interface {
 			return endOfError(wrapped)
 		}
 	}

@@ -134,8 +134,8 @@ func (c *Channel) doubtIfEmpty() {
 	c.observer.forgetIfFinished(c)
 }
 
-// identify takes gRPC's own record of the channel, which must be known where it is given, and runs the inputs that waited
-// for it. It reports whether the record is not that of another channel.
+// identify takes gRPC's own record of the channel, which must be known where it is given, and runs the inputs that
+// waited for it. It reports whether the record is not that of another channel.
 func (c *Channel) identify(z grpcinternals.Channelz, given bool) (ours bool) {
 	c.observer.holds(grpcinternals.ChannelRecord, z.Known() || !given)
 	ours = true

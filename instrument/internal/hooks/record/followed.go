@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// followed are the RPCs that are followed from their begin. Where an attempt got no stream, since its transport was lost,
-// gRPC may begin two in its place: of the first it makes no use, and never reports its end. The attempts of one RPC have
-// contexts of their own, but are cancelled together.
+// followed are the RPCs that are followed from their begin. Where an attempt got no stream, since its transport was
+// lost, gRPC may begin two in its place: of the first it makes no use, and never reports its end. The attempts of one
+// RPC have contexts of their own, but are cancelled together.
 type followed struct {
 	n  atomic.Int64
 	by sync.Map // The Done channel of an RPC's context -> *pendingPick. Most lookups find nothing, and take no lock.

@@ -93,8 +93,8 @@ func (o *Observer) RPCAnswered(ctx context.Context) {
 	}
 }
 
-// RPCEnded records the end of an RPC, which may have waited in vain, died with its transport, or got no answer until its
-// deadline.
+// RPCEnded records the end of an RPC, which may have waited in vain, died with its transport, or got no answer until
+// its deadline.
 func (o *Observer) RPCEnded(ctx context.Context, began time.Time, trailer metadata.MD, err error) {
 	if err != nil {
 		o.notPicked(ctx, err)

@@ -166,8 +166,8 @@ func (s *Subchannel) DialEnded(conn net.Conn, err error) {
 	s.withLock(func(at time.Time) { s.machine.DialEnd(at, described, err) })
 }
 
-// HandshakeStarted records that the handshake on a connection to the address that has these attributes begins. gRPC gives
-// it up at the deadline, if that is not zero.
+// HandshakeStarted records that the handshake on a connection to the address that has these attributes begins. gRPC
+// gives it up at the deadline, if that is not zero.
 func (s *Subchannel) HandshakeStarted(with *attributes.Attributes, raw net.Conn, deadline time.Time) {
 	conn := s.policy.Observer().describeConn(raw)
 	s.withLock(func(at time.Time) {

@@ -146,8 +146,8 @@ func (o *Observer) Lost(why string, known bool) {
 	t.leave()
 }
 
-// neverPings reports whether gRPC's keepalive is off: it sets TCP_USER_TIMEOUT on each connection of package net that it
-// may ping.
+// neverPings reports whether gRPC's keepalive is off: it sets TCP_USER_TIMEOUT on each connection of package net that
+// it may ping.
 func (t *Transport) neverPings() bool {
 	if _, ok := t.raw.(*net.TCPConn); !ok {
 		return false

@@ -77,7 +77,8 @@ func (s *Socket) HasUserTimeout() (set, known bool) {
 	return set, known && err == nil
 }
 
-// inFlight returns how many bytes are not acknowledged: at most, where the kernel is too old (before 4.19) to count them.
+// inFlight returns how many bytes are not acknowledged: at most, where the kernel is too old (before 4.19) to count
+// them.
 func inFlight(info *unix.TCPInfo) int64 {
 	if info.Bytes_sent == 0 {
 		return int64(info.Unacked) * int64(info.Snd_mss)
