@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -115,43 +116,52 @@ func pipe(to net.Conn, from io.Reader) {
 	_ = errors.Join(copied, to.(*net.TCPConn).CloseWrite())
 }
 
+// proxied are the ways to a server behind the proxy of the environment.
+var proxied = map[string]struct {
+	target string
+	opts   func(*environment) []grpc.DialOption
+}{
+	// gRPC's own dialer: the proxy resolves the name.
+	"GRPC": {"dns:///behind.test:443", func(*environment) []grpc.DialOption { return nil }},
+	// redial's dialer for detail.
+	"Dialer": {"passthrough:///behind.test:443", func(env *environment) []grpc.DialOption {
+		return []grpc.DialOption{grpc.WithContextDialer(env.handler.Dialer(nil))}
+	}},
+}
+
+// childEnv has the address of the proxy in a process that runs a test again. The environment is read once in a process,
+// so each way is one.
 const childEnv = "REDIAL_TEST_PROXIED"
 
-// The proxy of the environment is used as ever. The environment is read once in a process, so each case is one.
-func TestProxy(t *testing.T) {
-	cases := map[string]struct {
-		target string
-		opts   func(*environment) []grpc.DialOption
-	}{
-		// gRPC's own dialer: the proxy resolves the name.
-		"GRPC": {"dns:///behind.test:443", func(*environment) []grpc.DialOption { return nil }},
-		// redial's dialer for detail.
-		"Dialer": {"passthrough:///behind.test:443", func(env *environment) []grpc.DialOption {
-			return []grpc.DialOption{grpc.WithContextDialer(env.handler.Dialer(nil))}
-		}},
+// again runs the test again in a process with a proxy.
+func again(t *testing.T, proxy, user string) {
+	t.Helper()
+	child := exec.Command(os.Args[0], "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$")
+	if *update {
+		child.Args = append(child.Args, "-update")
 	}
-	for name, c := range cases {
+	child.Env = append(os.Environ(), childEnv+"="+proxy, "HTTPS_PROXY=http://"+user+proxy, "NO_PROXY=")
+	if out, err := child.CombinedOutput(); err != nil {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}
+
+// The proxy of the environment is used as ever.
+func TestProxy(t *testing.T) {
+	for name, way := range proxied {
 		t.Run(name, func(t *testing.T) {
-			if os.Getenv(childEnv) != "" {
-				env := newEnvironment(t)
-				env.name(os.Getenv(childEnv), "PROXY")
-				cc := env.dial(c.target, c.opts(env)...)
+			env := newEnvironment(t)
+			if proxy := os.Getenv(childEnv); proxy != "" {
+				env.name(proxy, "PROXY")
+				cc := env.dial(way.target, way.opts(env)...)
 				env.connect(cc)
 				mustCall(t, cc)
 				env.golden()
 				return
 			}
-			env := newEnvironment(t)
 			srv := env.serve("S1")
 			proxy, asked := env.proxy(srv.address)
-			child := exec.Command(os.Args[0], "-test.run=^TestProxy$/^"+name+"$")
-			if *update {
-				child.Args = append(child.Args, "-update")
-			}
-			child.Env = append(os.Environ(), childEnv+"="+proxy, "HTTPS_PROXY=http://user:secret@"+proxy, "NO_PROXY=")
-			if out, err := child.CombinedOutput(); err != nil {
-				t.Errorf("%v:\n%s", err, out)
-			}
+			again(t, proxy, "user:secret@")
 			if have := asked(); len(have) != 1 || have[0] != "CONNECT behind.test:443" {
 				t.Errorf("the proxy was asked for %q", have)
 			}
@@ -163,32 +173,15 @@ func TestProxy(t *testing.T) {
 // Nobody listens at the proxy: that is the proxy's failure, and no refusal of the server's, which the attempt names
 // beside the proxy.
 func TestNobodyAtTheProxy(t *testing.T) {
-	cases := map[string]struct {
-		target string
-		opts   func(*environment) []grpc.DialOption
-	}{
-		"GRPC": {"dns:///behind.test:443", func(*environment) []grpc.DialOption { return nil }},
-		"Dialer": {"passthrough:///behind.test:443", func(env *environment) []grpc.DialOption {
-			return []grpc.DialOption{grpc.WithContextDialer(env.handler.Dialer(nil))}
-		}},
-	}
-	for name, c := range cases {
+	for name, way := range proxied {
 		t.Run(name, func(t *testing.T) {
 			env := newEnvironment(t)
 			if proxy := os.Getenv(childEnv); proxy != "" {
 				env.name(proxy, "PROXY")
-				env.failOnce(c.target, c.opts(env)...)
+				env.failOnce(way.target, way.opts(env)...)
 				return
 			}
-			proxy := env.freeAddress("PROXY")
-			child := exec.Command(os.Args[0], "-test.run=^TestNobodyAtTheProxy$/^"+name+"$")
-			if *update {
-				child.Args = append(child.Args, "-update")
-			}
-			child.Env = append(os.Environ(), childEnv+"="+proxy, "HTTPS_PROXY=http://"+proxy, "NO_PROXY=")
-			if out, err := child.CombinedOutput(); err != nil {
-				t.Errorf("%v:\n%s", err, out)
-			}
+			again(t, env.freeAddress("PROXY"), "")
 			env.shutdown()
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
 
+	"github.com/redial-dev/redial/instrument"
 	"github.com/redial-dev/redial/instrument/event"
 )
 
@@ -40,6 +42,118 @@ func (env *environment) awaitStreamWait(n int) {
 		w, ok := e.(event.PickWaitStarted)
 		return ok && w.Reason == event.WaitStreamQuota
 	})
+}
+
+// All streams that the server allows are in use: the next RPC has its transport, and waits for a stream of it.
+func TestWaitForStream(t *testing.T) {
+	env := newEnvironment(t)
+	cc, free := env.outOfStreams()
+	env.awaitStreamWait(1)
+	late, cancelLate := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer cancelLate()
+	wantCode(t, callWith(late, cc), codes.DeadlineExceeded)
+	if refused := env.onlyRefused(); refused.Reason != event.WaitStreamQuota {
+		t.Errorf("the RPC was refused after it waited for %q", refused.Reason)
+	}
+	free()
+	all := env.waitsFor(event.WaitStreamQuota)
+	if len(all) != 2 || all[0].Outcome != event.OutcomeDeadlineExceeded || all[1].Outcome != event.OutcomePicked {
+		t.Errorf("want a wait that ends with the deadline, and one with a stream; there were:\n%s", env.eventText())
+	}
+	env.closeAll()
+	env.shutdown()
+}
+
+// Each of several handlers of a channel sees that an RPC waits for a stream.
+func TestWaitForStreamOfSeveralHandlers(t *testing.T) {
+	env := newEnvironment(t)
+	var others [2]struct {
+		handler *instrument.Handler
+		waits   atomic.Int64
+	}
+	var options []grpc.DialOption
+	for i := range others {
+		o := &others[i]
+		o.handler = instrument.NewHandler(instrument.WithSink(event.SinkFunc(func(_ context.Context, e event.Event) {
+			if w, ok := e.(event.PickWaitEnded); ok && w.Reason == event.WaitStreamQuota {
+				o.waits.Add(1)
+			}
+		})))
+		options = append(options, o.handler.DialOption())
+	}
+	_, free := env.outOfStreams(options...)
+	env.awaitStreamWait(1)
+	free()
+	if have := len(env.waitsFor(event.WaitStreamQuota)); have != 1 {
+		t.Errorf("the first handler saw %d waits for a stream", have)
+	}
+	env.closeAll()
+	for i := range others {
+		if err := others[i].handler.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if have := others[i].waits.Load(); have != 1 {
+			t.Errorf("another handler saw %d waits for a stream", have)
+		}
+	}
+	env.shutdown()
+}
+
+// slowToken takes its time for the credentials of an RPC, and waits for the RPC's end meanwhile.
+type slowToken struct{}
+
+func (slowToken) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(5 * time.Millisecond):
+		return map[string]string{"authorization": "token"}, nil
+	}
+}
+
+func (slowToken) RequireTransportSecurity() bool { return false }
+
+// An RPC that waits for its own credentials does not wait for a stream.
+func TestCredentialsAreNoWaitForStream(t *testing.T) {
+	env := newEnvironment(t)
+	cc := env.dial(env.serve("S1").address)
+	env.connect(cc)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	end := env.streamWith(ctx, cc)
+	var all []func() error
+	for range 8 {
+		all = append(all, env.rpcInBackground(context.Background(), "RPC", cc, grpc.PerRPCCredentials(slowToken{})))
+	}
+	for _, wait := range all {
+		wantCode(t, wait(), codes.OK)
+	}
+	cancel()
+	wantCode(t, end(), codes.Canceled)
+	if all := env.waitsFor(event.WaitStreamQuota); len(all) > 0 {
+		t.Errorf("%d RPCs waited for a stream, want none:\n%s", len(all), env.eventText())
+	}
+	env.closeAll()
+	env.shutdown()
+}
+
+// outOfStreams dials a server that allows one stream, uses that up, and lets an RPC wait for it. The function that it
+// returns ends the stream, and the RPC gets it.
+func (env *environment) outOfStreams(opts ...grpc.DialOption) (cc *grpc.ClientConn, free func()) {
+	env.t.Helper()
+	cc = env.dial(env.serve("S1", grpc.MaxConcurrentStreams(1)).address, opts...)
+	env.connect(cc)
+	mustCall(env.t, cc)
+	ctx, cancel := context.WithCancel(context.Background())
+	env.t.Cleanup(cancel)
+	end := env.streamWith(ctx, cc)
+	wait := env.rpcInBackground(context.Background(), "RPC", cc)
+	return cc, func() {
+		env.t.Helper()
+		cancel()
+		wantCode(env.t, wait(), codes.OK)
+		wantCode(env.t, end(), codes.Canceled)
+	}
 }
 
 // The first RPC of a transport whose server allows no streams was not known to wait.
