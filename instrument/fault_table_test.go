@@ -1,9 +1,11 @@
 package instrument_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -52,6 +54,36 @@ func (f *fault) occurs() (none bool, err error) {
 		return true, errFault
 	}
 	return false, nil
+}
+
+// returnsNothing is occurs for a call that returns no error.
+func (f *fault) returnsNothing() bool {
+	none, _ := f.occurs()
+	return none
+}
+
+// at is which call of something is faulty.
+type at string
+
+const (
+	ofProvider     at = "a provider's only call"
+	ofMaking       at = "the making of an instrument or a span"
+	ofCallback     at = "RegisterCallback"
+	ofRegistration at = "Unregister"
+	ofUse          at = "the use of an instrument or a span"
+	ofBuild        at = "Build"
+	ofAnswer       at = "UpdateState of a resolver"
+	ofAsking       at = "ResolveNow"
+	ofClosing      at = "Close"
+	ofPicker       at = "UpdateState of a policy"
+	ofPick         at = "Pick"
+	ofText         at = "String"
+)
+
+// goroutinesOfRedial counts those that redial started.
+func goroutinesOfRedial() int {
+	all := make([]byte, 1<<20)
+	return bytes.Count(all[:runtime.Stack(all, true)], []byte("\ncreated by github.com/redial-dev/redial/instrument"))
 }
 
 // channelOptions are those of a channel to an address, with a handler of redial's, or nil.
