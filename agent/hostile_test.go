@@ -4,9 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -16,13 +13,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"golang.org/x/net/http2"
@@ -37,6 +32,7 @@ import (
 
 	"github.com/redial-dev/redial/agent"
 	"github.com/redial-dev/redial/instrument"
+	"github.com/redial-dev/redial/internal/selfsigned"
 )
 
 // signalsOf are all outputs of an agent that a test may search.
@@ -266,28 +262,8 @@ func secureBackend(
 	t *testing.T, change func(*x509.Certificate),
 ) (address string, trust credentials.TransportCredentials) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-	}
-	change(template)
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	own := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-	return backend(t, grpc.Creds(credentials.NewTLS(own))),
+	cert, pool := selfsigned.Certificate(t, "localhost", change)
+	return backend(t, grpc.Creds(credentials.NewServerTLSFromCert(&cert))),
 		credentials.NewTLS(&tls.Config{RootCAs: pool, ServerName: "localhost"})
 }
 

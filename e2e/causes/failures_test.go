@@ -19,6 +19,7 @@ import (
 
 	"github.com/redial-dev/redial/e2e/internal/loopback"
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/internal/selfsigned"
 )
 
 // noFamily is the number of no address family.
@@ -151,7 +152,7 @@ func fullBacklog(t *testing.T, env *environment) *grpc.ClientConn {
 // tlsServer dials a server with a changed certificate, whose signer the client trusts.
 func tlsServer(change func(*x509.Certificate)) func(*testing.T, *environment) *grpc.ClientConn {
 	return func(t *testing.T, env *environment) *grpc.ClientConn {
-		cert, pool := loopback.Certificate(t, "service.test", change)
+		cert, pool := selfsigned.Certificate(t, "service.test", change)
 		srv := server(t, grpc.Creds(credentials.NewServerTLSFromCert(&cert)))
 		return env.dial(srv.Address, trusting(pool, "service.test"))
 	}
@@ -161,7 +162,7 @@ func tlsServer(change func(*x509.Certificate)) func(*testing.T, *environment) *g
 // client sends meanwhile, so that no RST destroys its alert.
 func wantsClientCertificate(version uint16) func(*testing.T, *environment) *grpc.ClientConn {
 	return func(t *testing.T, env *environment) *grpc.ClientConn {
-		cert, pool := loopback.Certificate(t, "service.test")
+		cert, pool := selfsigned.Certificate(t, "service.test")
 		config := &tls.Config{
 			Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool,
 			MinVersion: version, MaxVersion: version, NextProtos: []string{"h2"},

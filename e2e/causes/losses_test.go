@@ -25,6 +25,7 @@ import (
 	"github.com/redial-dev/redial/e2e/internal/loopback"
 	"github.com/redial-dev/redial/instrument"
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/internal/selfsigned"
 )
 
 // speakHTTP2 speaks enough HTTP/2 on a connection that gRPC is READY. Once it has read so many whole requests, and all
@@ -68,7 +69,7 @@ func drain(c net.Conn) error {
 // socket is still ESTABLISHED.
 func TestTLSPeerCloses(t *testing.T) {
 	t.Parallel()
-	cert, pool := loopback.Certificate(t, "service.test")
+	cert, pool := selfsigned.Certificate(t, "service.test")
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
 	for name, end := range map[string]func(*tls.Conn) error{
 		"close_notify, no FIN":   (*tls.Conn).CloseWrite,
@@ -158,7 +159,7 @@ func TestUnixPeerCloses(t *testing.T) {
 // What breaks the protocol on a READY connection was unknown, or whatever the socket showed afterwards.
 func TestProtocolBrokenInMidLife(t *testing.T) {
 	t.Parallel()
-	cert, pool := loopback.Certificate(t, "service.test")
+	cert, pool := selfsigned.Certificate(t, "service.test")
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2"}}
 	type serve func(env *environment, c *net.TCPConn) error
 	plainly := func(text string) serve {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/redial-dev/redial/e2e/internal/loopback"
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/internal/selfsigned"
 )
 
 var (
@@ -181,7 +182,7 @@ func resettingProxy(t *testing.T, to string, after time.Duration) string {
 func TestExpiredCertificate(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
-	cert, pool := loopback.Certificate(t, "service.test", func(c *x509.Certificate) {
+	cert, pool := selfsigned.Certificate(t, "service.test", func(c *x509.Certificate) {
 		c.NotAfter = time.Now().Add(-24 * time.Hour)
 	})
 	srv := server(t, grpc.Creds(credentials.NewServerTLSFromCert(&cert)))

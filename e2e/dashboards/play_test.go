@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
-	_ "google.golang.org/grpc/health" // The client's side of health checks.
+	_ "google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
@@ -22,6 +22,7 @@ import (
 
 	"github.com/redial-dev/redial/e2e/internal/loopback"
 	"github.com/redial-dev/redial/instrument"
+	"github.com/redial-dev/redial/internal/selfsigned"
 )
 
 const patience = 2 * time.Minute
@@ -109,7 +110,7 @@ func (c *channel) watch() {
 // certified is a channel to a server whose certificate is valid until then, for RPCs that may fail.
 func (p *play) certified(until time.Time) *channel {
 	p.t.Helper()
-	cert, pool := loopback.Certificate(p.t, "localhost", func(c *x509.Certificate) { c.NotAfter = until })
+	cert, pool := selfsigned.Certificate(p.t, "localhost", func(c *x509.Certificate) { c.NotAfter = until })
 	server := loopback.Serve(p.t, "127.0.0.1:0", grpc.Creds(credentials.NewServerTLSFromCert(&cert)))
 	p.t.Cleanup(server.Halt)
 	return p.dial(server.Address, grpc.WithTransportCredentials(credentials.NewClientTLSFromCert(pool, "localhost")))

@@ -11,9 +11,9 @@ import (
 
 	"google.golang.org/grpc/grpclog"
 
-	"github.com/redial-dev/redial/e2e/internal/loopback"
 	"github.com/redial-dev/redial/instrument"
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/internal/selfsigned"
 )
 
 var (
@@ -225,7 +225,7 @@ func fidelity(t *testing.T, seed uint64) {
 	log.take()
 	j := &journal{subchannels: map[int64][]transition{}, waits: map[event.WaitReason]int{}}
 	h := instrument.NewHandler(instrument.WithSink(j), instrument.WithSpanRate(1))
-	cert, pool := loopback.Certificate(t, serverName)
+	cert, pool := selfsigned.Certificate(t, serverName)
 	env, err := newEnvironment(seed, h, cert, pool)
 	if err != nil {
 		t.Fatal(err)

@@ -26,6 +26,7 @@ import (
 	"github.com/redial-dev/redial/e2e/internal/loopback"
 	"github.com/redial-dev/redial/instrument"
 	"github.com/redial-dev/redial/instrument/event"
+	"github.com/redial-dev/redial/internal/selfsigned"
 )
 
 // tally counts something of each target.
@@ -282,7 +283,7 @@ func neighbours(t *testing.T, a *agent.Agent) {
 			session(address, insecure.NewCredentials(), true)
 		}
 	}
-	cert, pool := loopback.Certificate(t, "many names", func(c *x509.Certificate) {
+	cert, pool := selfsigned.Certificate(t, "many names", func(c *x509.Certificate) {
 		c.DNSNames = nil
 		for i := range 95 {
 			c.DNSNames = append(c.DNSNames, fmt.Sprint(i, ".", strings.Repeat("a", 600), ".example"))

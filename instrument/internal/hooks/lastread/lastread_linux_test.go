@@ -2,14 +2,9 @@ package lastread_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,6 +17,7 @@ import (
 
 	"github.com/redial-dev/redial/instrument/internal/failure"
 	"github.com/redial-dev/redial/instrument/internal/hooks/lastread"
+	"github.com/redial-dev/redial/internal/selfsigned"
 )
 
 const testTimeout = 10 * time.Second
@@ -202,24 +198,15 @@ func TestNothingIsKnown(t *testing.T) {
 // secured returns a connection as gRPC's TLS credentials return it.
 func secured(t *testing.T) (conn net.Conn, raw *net.TCPConn, server *tls.Conn, rawServer *net.TCPConn) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"service.test"},
-		NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	must(t, err)
-	parsed, err := x509.ParseCertificate(der)
-	must(t, err)
-	pool := x509.NewCertPool()
-	pool.AddCert(parsed)
+	cert, pool := selfsigned.Certificate(t, "service.test")
 	raw, rawServer = overTCP(t)
 	server = tls.Server(rawServer, &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: []string{"h2"},
+		Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"},
 	})
 	done := make(chan error, 1)
 	go func() { done <- server.Handshake() }()
 	creds := credentials.NewTLS(&tls.Config{RootCAs: pool, ServerName: "service.test"})
-	conn, _, err = creds.ClientHandshake(t.Context(), "service.test", raw)
+	conn, _, err := creds.ClientHandshake(t.Context(), "service.test", raw)
 	must(t, err, <-done)
 	return conn, raw, server, rawServer
 }

@@ -1,4 +1,5 @@
-package loopback
+// Package selfsigned makes certificates for tests.
+package selfsigned
 
 import (
 	"crypto/ecdsa"
